@@ -1,0 +1,223 @@
+//! A broker just large enough to be measured: connect, subscribe, publish, a ping for everybody,
+//! the HTTP publish call, and one fault on request. A thread per connection, nothing is fast.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// The API key it accepts.
+pub(crate) const API_KEY: &str = "open-sesame";
+/// The publication, counted from 0 over all topics, at which the fault strikes.
+const FAULTY_PUBLICATION: u64 = 3;
+
+/// What it does wrong, to the first subscriber of the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// One delivery is lost.
+    Lose,
+    /// One delivery comes twice.
+    Duplicate,
+    /// One delivery comes after the next one.
+    Reorder,
+    /// A subscriber is thrown out.
+    Disconnect,
+    /// One publication is refused.
+    Refuse,
+    /// Every subscription is refused.
+    RefuseSubscriptions,
+}
+
+type Writer = Arc<Mutex<TcpStream>>;
+
+/// A running broker; its threads end with the test.
+pub(crate) struct TinyServer {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+struct State {
+    fault: Fault,
+    subscribers: Mutex<BTreeMap<String, Vec<Writer>>>,
+    /// A delivery that waits for the next one to overtake it.
+    held: Mutex<Option<(Writer, String)>>,
+    publications: AtomicU64,
+    pongs: AtomicU64,
+}
+
+impl TinyServer {
+    /// Starts a broker with this fault on a free port of 127.0.0.1.
+    pub(crate) fn start(fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            fault,
+            subscribers: Mutex::default(),
+            held: Mutex::default(),
+            publications: AtomicU64::new(0),
+            pongs: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let state = Arc::clone(&shared);
+                thread::spawn(move || serve(stream.unwrap(), &state));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Its WebSocket address.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/connection/websocket", self.address)
+    }
+
+    /// Answers to its pings.
+    pub(crate) fn pongs(&self) -> u64 {
+        self.state.pongs.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(stream: TcpStream, state: &Arc<State>) {
+    stream.set_nodelay(true).unwrap();
+    let mut first = [0_u8; 1];
+    if stream.peek(&mut first).unwrap_or(0) == 0 {
+        return;
+    }
+    if first == *b"P" { serve_api(stream, state) } else { serve_client(stream, state) }
+}
+
+fn serve_client(stream: TcpStream, state: &Arc<State>) {
+    let writer = Arc::new(Mutex::new(stream.try_clone().unwrap()));
+    let mut socket = tungstenite::accept(stream).unwrap();
+    while let Ok(message) = socket.read() {
+        let Ok(text) = message.to_text() else { continue };
+        let replies: Vec<String> =
+            text.lines().filter_map(|line| answer(line, &writer, state)).collect();
+        if !replies.is_empty() {
+            send(&writer, &replies.join("\n"));
+        }
+    }
+}
+
+/// The reply to one command. A ping follows each subscription.
+fn answer(line: &str, writer: &Writer, state: &State) -> Option<String> {
+    let command: Value = serde_json::from_str(line).unwrap();
+    let id = &command["id"];
+    if line == "{}" {
+        state.pongs.fetch_add(1, Ordering::SeqCst);
+        return None;
+    }
+    if command.get("connect").is_some() {
+        return Some(
+            json!({"id": id, "connect": {"client": "c", "version": "tiny 1"}}).to_string(),
+        );
+    }
+    if let Some(subscribe) = command.get("subscribe") {
+        if state.fault == Fault::RefuseSubscriptions {
+            let error = json!({"code": 103, "message": "permission denied"});
+            return Some(json!({"id": id, "error": error}).to_string());
+        }
+        let topic = subscribe["channel"].as_str().unwrap().to_owned();
+        let mut subscribers = state.subscribers.lock().unwrap();
+        subscribers.entry(topic).or_default().push(Arc::clone(writer));
+        return Some(format!("{}\n{{}}", json!({"id": id, "subscribe": {}})));
+    }
+    match state.publish(&command["publish"]) {
+        Ok(()) => Some(json!({"id": id, "publish": {}}).to_string()),
+        Err(error) => Some(json!({"id": id, "error": error}).to_string()),
+    }
+}
+
+fn serve_api(stream: TcpStream, state: &State) {
+    let mut writer = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream);
+    while let Some((path, key, body)) = read_request(&mut lines) {
+        let (status, answer) = if key != API_KEY {
+            ("401 Unauthorized", String::new())
+        } else if path == "/api/publish" {
+            match state.publish(&serde_json::from_slice(&body).unwrap()) {
+                Ok(()) => ("200 OK", json!({"result": {}}).to_string()),
+                Err(error) => ("200 OK", json!({"error": error}).to_string()),
+            }
+        } else {
+            ("200 OK", json!({"result": {"nodes": []}}).to_string())
+        };
+        let length = answer.len();
+        write!(writer, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{answer}").unwrap();
+    }
+}
+
+/// Path, API key and body of the next request.
+fn read_request(lines: &mut impl BufRead) -> Option<(String, String, Vec<u8>)> {
+    let mut next = || {
+        let mut line = String::new();
+        let count = lines.read_line(&mut line).unwrap_or(0);
+        (count > 0).then(|| line.trim_end().to_owned())
+    };
+    let path = next()?.split(' ').nth(1)?.to_owned();
+    let (mut key, mut length) = (String::new(), 0);
+    while let Some((name, value)) = next()?.split_once(": ") {
+        match name.to_ascii_lowercase().as_str() {
+            "x-api-key" => key = value.to_owned(),
+            "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    lines.read_exact(&mut body).ok()?;
+    Some((path, key, body))
+}
+
+impl State {
+    fn publish(&self, request: &Value) -> Result<(), Value> {
+        let topic = request["channel"].as_str().unwrap();
+        let publication = self.publications.fetch_add(1, Ordering::SeqCst);
+        let is_struck = publication == FAULTY_PUBLICATION;
+        if is_struck && self.fault == Fault::Refuse {
+            return Err(json!({"code": 111, "message": "too many requests"}));
+        }
+        let push = json!({"push": {"channel": topic, "pub": {"data": request["data"]}}});
+        let subscribers = self.subscribers.lock().unwrap();
+        for (index, writer) in subscribers.get(topic).into_iter().flatten().enumerate() {
+            let fault = if is_struck && index == 0 { self.fault } else { Fault::None };
+            self.deliver(writer, push.to_string(), fault);
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, writer: &Writer, push: String, fault: Fault) {
+        match fault {
+            Fault::Lose => return,
+            Fault::Disconnect => drop(writer.lock().unwrap().shutdown(Shutdown::Both)),
+            Fault::Duplicate => send(writer, &push),
+            Fault::Reorder => {
+                *self.held.lock().unwrap() = Some((Arc::clone(writer), push));
+                return;
+            }
+            Fault::None | Fault::Refuse | Fault::RefuseSubscriptions => {}
+        }
+        send(writer, &push);
+        let mut held = self.held.lock().unwrap();
+        if let Some((_, push)) = held.take_if(|(waiting, _)| Arc::ptr_eq(waiting, writer)) {
+            send(writer, &push);
+        }
+    }
+}
+
+/// Sends one text frame; a subscriber that is gone does not matter.
+fn send(writer: &Writer, text: &str) {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+    let mut frame = Vec::new();
+    header.format(text.len() as u64, &mut frame).unwrap();
+    frame.extend_from_slice(text.as_bytes());
+    let _ = writer.lock().unwrap().write_all(&frame);
+}

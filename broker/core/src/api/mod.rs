@@ -1,0 +1,113 @@
+//! The backend API: what a call asks, and how it is spelled (protocol document, section 18). HTTP
+//! itself, and the key, are the shell's.
+
+mod decode;
+mod encode;
+
+pub use decode::{DecodeError, decode};
+pub(crate) use encode::{Answer, NodeCounts, Published, append_answer};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::fault::{Disconnect, Refusal};
+use crate::protocol::Draft;
+
+/// One call, whole and valid in form.
+#[derive(Debug)]
+pub struct Call {
+    /// What to do, in this order.
+    pub(crate) operations: Vec<Operation>,
+    /// How the answer is wrapped.
+    pub(crate) shape: Shape,
+    /// The operations need not wait for one another.
+    pub(crate) parallel: bool,
+}
+
+/// How the answer of a call is wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `{"result":…}` or `{"error":…}`.
+    Single,
+    /// `{"replies":[…]}`, each under the name of its method.
+    Batch,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    /// It was refused while it was read.
+    Refused(Refusal),
+    Publish(Publish),
+    /// The same into each of several topics.
+    Broadcast(Vec<Publish>),
+    /// Something that concerns every shard.
+    Ask(Arc<Query>),
+}
+
+/// One publication.
+#[derive(Clone, Debug)]
+pub(crate) struct Publish {
+    pub(crate) topic: Arc<str>,
+    pub(crate) draft: Draft,
+}
+
+/// A question or an order to every shard.
+#[derive(Debug)]
+pub(crate) enum Query {
+    Info,
+    /// Topics with subscribers whose name matches the glob; `None` = all.
+    Topics {
+        pattern: Option<String>,
+    },
+    Disconnect {
+        who: Who,
+        spared: Vec<Uuid>,
+        disconnect: Disconnect,
+    },
+    Unsubscribe {
+        who: Who,
+        topic: String,
+    },
+}
+
+/// Which sessions are meant: those that match everything here.
+#[derive(Debug)]
+pub(crate) struct Who {
+    /// The user; empty = the anonymous ones.
+    pub(crate) user: String,
+    /// One connection.
+    pub(crate) client: Client,
+}
+
+/// Which connections are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    Any,
+    One(Uuid),
+    /// An id was given that is none, so it names nobody.
+    Nobody,
+}
+
+impl Query {
+    /// The API method that it comes from.
+    pub(crate) const fn method(&self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Topics { .. } => "channels",
+            Self::Disconnect { .. } => "disconnect",
+            Self::Unsubscribe { .. } => "unsubscribe",
+        }
+    }
+}
+
+/// Payload text as it travels on: without line breaks, which separate messages (section 1). Inside
+/// JSON strings they cannot occur raw.
+pub(crate) fn payload(text: &[u8]) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', text).is_none() {
+        return Bytes::copy_from_slice(text);
+    }
+    text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}

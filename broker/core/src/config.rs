@@ -1,0 +1,108 @@
+//! What the operator's configuration means. The shell parses files, environment and flags into
+//! these types and checks them; core only reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// All settings that core acts on. Shared by the shards, never changed in place.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `[client]`
+    pub client: ClientSettings,
+    /// `[topics]`: options of topics outside every namespace.
+    pub topics: TopicOptions,
+    /// `[namespaces.NAME]`: options of topics named `NAME:…`.
+    pub namespaces: BTreeMap<String, TopicOptions>,
+}
+
+/// What every client may do and must keep to.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Clients may connect without a token; their user is the empty string.
+    pub anonymous: bool,
+    /// No permission is checked for any client. Features must still be switched on per topic.
+    pub insecure: bool,
+    /// Time between two pings. The first one comes after half of it to all of it.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer a ping; less than `ping_interval`.
+    pub pong_timeout: Duration,
+    /// How long a socket may stay without a successful `connect`.
+    pub connect_timeout: Duration,
+    /// Largest message from a client, in bytes of payload after reassembly of its fragments.
+    pub message_bytes_max: usize,
+    /// Bytes that may wait for one connection's socket before it counts as slow (close 3008).
+    pub outbox_bytes_max: usize,
+    /// Topics one connection may be subscribed to.
+    pub topics_max: usize,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            anonymous: false,
+            insecure: false,
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            connect_timeout: Duration::from_secs(10),
+            message_bytes_max: 64 * 1024,
+            outbox_bytes_max: 1024 * 1024,
+            topics_max: 1024,
+        }
+    }
+}
+
+/// Options of the topics of one namespace (protocol document, section 10).
+#[derive(Clone, Debug, Default)]
+pub struct TopicOptions {
+    /// Clients with a user id may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// `allow_subscribe_for_client` counts for clients without a user id too.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Clients with a user id may publish.
+    pub allow_publish_for_client: bool,
+    /// Clients that are subscribed to the topic may publish.
+    pub allow_publish_for_subscriber: bool,
+    /// The two above count for clients without a user id too.
+    pub allow_publish_for_anonymous: bool,
+    /// A topic `…#user1,user2` admits exactly the users after its last `#`.
+    pub allow_user_limited_channels: bool,
+    /// What the data of a publication must be.
+    pub publication_data_format: DataFormat,
+    /// Publications kept per topic; 0 = no history. With `history_ttl` it also makes positions
+    /// (epoch and offset) visible to clients and backends.
+    pub history_size: usize,
+    /// How long the publications of a topic are kept after the last of them; zero = no history.
+    pub history_ttl: Duration,
+}
+
+impl TopicOptions {
+    /// Whether clients and backends see epoch and offset of this topic's publications.
+    pub fn positions_visible(&self) -> bool {
+        self.history_size > 0 && !self.history_ttl.is_zero()
+    }
+}
+
+/// `publication_data_format` of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataFormat {
+    /// Any data, but there must be some.
+    #[default]
+    Any,
+    /// A JSON value.
+    Json,
+    /// A JSON object.
+    JsonObject,
+    /// Any bytes, none included.
+    Binary,
+}
+
+/// What a node says about itself.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    /// UUIDv4 of this process.
+    pub id: uuid::Uuid,
+    /// For people: host name and port.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+}

@@ -1,0 +1,184 @@
+//! One socket: framing, what waits to be sent, its phase and its one timer.
+
+mod outbox;
+mod pipeline;
+
+pub(crate) use outbox::Frame;
+pub(crate) use pipeline::Ticket;
+
+use outbox::Outbox;
+use pipeline::Pipeline;
+
+use crate::ids::SocketId;
+use crate::limits::PIPELINE_COMMANDS_MAX;
+use crate::protocol::{Adapter, PingStyle};
+use crate::session::Session;
+use crate::time::Time;
+use crate::websocket::Assembler;
+
+/// One connection of a shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: SocketId,
+    pub(crate) adapter: Adapter,
+    pub(crate) pings: PingStyle,
+    pub(crate) phase: Phase,
+    /// The kernel takes no more for now.
+    pub(crate) blocked: bool,
+    /// It stands in the shard's list of connections with something to send.
+    pub(crate) dirty: bool,
+    /// What its timer is for, and when.
+    pub(crate) timer: Timer,
+    /// When the timer's entry in the wheel fires; entries that fire at other times are stale.
+    pub(crate) armed: Time,
+    pub(crate) assembler: Assembler,
+    outbox: Outbox,
+    pipeline: Option<Box<Pipeline>>,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// No successful `connect` yet.
+    Opening,
+    /// It is a session.
+    Live(Box<Session>),
+    /// The close frame is on its way.
+    Closing(Closing),
+}
+
+/// How far a close has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The peer's close frame is awaited.
+    AwaitingPeer,
+    /// The peer broke the framing, so its close frame cannot be found: its end is awaited.
+    OutOfSync {
+        /// It was told that nothing follows.
+        shut_down: bool,
+    },
+    /// Both sides are done; what waits is sent, then the socket is closed.
+    Done,
+}
+
+/// The one thing a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// It must be a session by then.
+    Connect(Time),
+    /// The next ping is due.
+    Ping(Time),
+    /// The ping must be answered by then; the next one is due at the second time.
+    Pong(Time, Time),
+    /// The socket is closed then, whatever the peer does.
+    Close(Time),
+}
+
+impl Timer {
+    pub(crate) fn at(self) -> Time {
+        match self {
+            Self::Connect(at) | Self::Ping(at) | Self::Pong(at, _) | Self::Close(at) => at,
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(socket: SocketId, adapter: Adapter, pings: PingStyle, timer: Timer) -> Self {
+        Self {
+            socket,
+            adapter,
+            pings,
+            phase: Phase::Opening,
+            blocked: false,
+            dirty: false,
+            timer,
+            armed: timer.at(),
+            assembler: Assembler::default(),
+            outbox: Outbox::default(),
+            pipeline: None,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.phase {
+            Phase::Live(session) => Some(session),
+            Phase::Opening | Phase::Closing(_) => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Live(session) => Some(session),
+            Phase::Opening | Phase::Closing(_) => None,
+        }
+    }
+
+    /// Bytes that wait for the socket or for a reply before them.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.bytes() + self.pipeline.as_ref().map_or(0, |pipeline| pipeline.bytes())
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        self.outbox.chunks()
+    }
+
+    pub(crate) fn written(&mut self, count: usize) {
+        self.outbox.written(count);
+    }
+
+    /// Queues a push.
+    pub(crate) fn push(&mut self, frame: Frame) {
+        match &mut self.pipeline {
+            Some(pipeline) if pipeline.holds_frames() => pipeline.push(frame),
+            _ => self.outbox.push(frame),
+        }
+    }
+
+    /// Queues a reply that is ready at once.
+    pub(crate) fn reply(&mut self, frame: Frame) {
+        match &mut self.pipeline {
+            Some(pipeline) => pipeline.push(frame),
+            None => self.outbox.push(frame),
+        }
+    }
+
+    /// Keeps the place of a reply that comes later; `None` if too many are awaited.
+    pub(crate) fn reserve(&mut self) -> Option<Ticket> {
+        let pipeline = self.pipeline.get_or_insert_default();
+        (pipeline.len() < PIPELINE_COMMANDS_MAX).then(|| pipeline.reserve())
+    }
+
+    /// The reply for a place that was kept.
+    pub(crate) fn fill(&mut self, ticket: Ticket, frame: Frame) {
+        let Some(pipeline) = &mut self.pipeline else {
+            return;
+        };
+        pipeline.fill(ticket, frame);
+        while let Some(frame) = pipeline.pop() {
+            self.outbox.push(frame);
+        }
+        if pipeline.len() == 0 {
+            self.pipeline = None;
+        }
+    }
+
+    /// Replies that are awaited will not be sent.
+    pub(crate) fn forget_replies(&mut self) {
+        self.pipeline = None;
+    }
+
+    /// What waits will not be sent, but for the rest of a frame that has begun.
+    pub(crate) fn discard_output(&mut self) {
+        self.pipeline = None;
+        self.outbox.discard();
+    }
+
+    /// Gives back memory that an idle connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.outbox.shrink();
+    }
+}

@@ -1,0 +1,27 @@
+//! The Fanwire broker as a state machine.
+//!
+//! [`Shard`] is one core's share of a node: some connections, some topics. What happens outside
+//! goes in by its `handle_*` methods; what is to be done outside comes out of
+//! [`Shard::poll_output`]. There is no socket, clock, thread or randomness in here: time and seed
+//! are arguments, so every course of events can be replayed.
+//!
+//! `docs/ARCHITECTURE.md` shows the rooms and the way of a message through them.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
+mod connection;
+pub mod fault;
+mod ids;
+pub mod limits;
+pub mod protocol;
+mod session;
+mod shard;
+mod time;
+mod topic;
+pub mod websocket;
+
+pub use ids::{CallId, ConnectionId, Place, ShardIndex, SocketId};
+pub use shard::{Batch, Counters, Output, Shard};
+pub use time::Time;

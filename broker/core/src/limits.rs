@@ -1,0 +1,30 @@
+//! Bounds that are not settings, with their units, and the relations between them.
+
+use std::time::Duration;
+
+/// Longest topic name, in bytes (protocol document, section 4).
+pub const TOPIC_NAME_BYTES_MAX: usize = 255;
+
+/// Answers that one connection may wait for at a time; further commands are refused (111).
+pub const PIPELINE_COMMANDS_MAX: usize = 4096;
+
+/// Requests of one shard that may wait for other shards at a time; further ones are refused (111).
+pub const REQUESTS_MAX: usize = 1 << 20;
+
+/// Bytes that may be collected for a lane whose shard does not keep up. Past that, publications
+/// that would cross it are refused (111) before they get an offset.
+pub const LANE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that are kept free in an outbox beside the payload and tags of a publication: frame
+/// header, topic name with every byte escaped, publisher, position.
+pub const PUBLICATION_OVERHEAD_BYTES: usize = 4096;
+
+/// How long a peer may take to answer a close frame (section 4).
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a peer that does not read may keep its socket after it was told to go.
+pub const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+const _: () = assert!(PIPELINE_COMMANDS_MAX < REQUESTS_MAX);
+const _: () = assert!(SLOW_CLOSE_TIMEOUT.as_millis() <= CLOSE_TIMEOUT.as_millis());
+const _: () = assert!(PUBLICATION_OVERHEAD_BYTES > 6 * TOPIC_NAME_BYTES_MAX + 1024);

@@ -1,0 +1,283 @@
+//! Wire protocols. An adapter turns messages of its protocol into [`Command`]s and spells
+//! [`Reply`]s and [`Push`]es in it. It knows no shard, session or socket.
+//!
+//! What an encoding makes of a push is a function of the encoding, never of the connection: that is
+//! why one encoding serves all subscribers of a shard.
+
+pub mod centrifugo;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::fault::{Disconnect, Refusal};
+use crate::websocket::{Data, OpCode};
+
+/// The wire protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adapter {
+    /// The Centrifugo client protocol in its JSON form.
+    CentrifugoJson,
+}
+
+/// How pushes and replies are spelled. Connections of one encoding share their frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON of the Centrifugo client protocol, in text messages.
+    CentrifugoJson,
+}
+
+/// How the server's pings look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PingStyle {
+    /// An empty message of the protocol, answered by one.
+    Messages,
+    /// WebSocket ping frames (`cf_ws_frame_ping_pong=true`).
+    Frames,
+}
+
+/// What a client asks. Texts are borrowed from its message where they can be.
+#[derive(Debug, PartialEq)]
+pub enum Command<'a> {
+    /// The answer to a ping.
+    Pong,
+    /// Become a session.
+    Connect {
+        /// The connection token; empty = none.
+        token: Cow<'a, str>,
+    },
+    /// Hear a topic.
+    Subscribe(Subscribe<'a>),
+    /// Hear a topic no more.
+    Unsubscribe {
+        /// The topic.
+        topic: Cow<'a, str>,
+    },
+    /// Publish into a topic.
+    Publish {
+        /// The topic.
+        topic: Cow<'a, str>,
+        /// The payload as it came; `None` = absent.
+        data: Option<&'a [u8]>,
+        /// Into a topic of the plain kind, not a map.
+        stream: bool,
+    },
+    /// Who is subscribed; also its counting form.
+    Presence {
+        /// The topic.
+        topic: Cow<'a, str>,
+    },
+    /// What was published.
+    History {
+        /// The topic.
+        topic: Cow<'a, str>,
+    },
+    /// A call of the backend.
+    Rpc,
+    /// A message to the backend without an answer.
+    Send,
+    /// A new connection token.
+    Refresh {
+        /// The token; empty = none.
+        token: Cow<'a, str>,
+    },
+    /// A new subscription token.
+    SubRefresh {
+        /// The topic.
+        topic: Cow<'a, str>,
+        /// The token; empty = none.
+        token: Cow<'a, str>,
+    },
+}
+
+/// What a subscribe asks for.
+#[derive(Debug, PartialEq)]
+pub struct Subscribe<'a> {
+    /// The topic.
+    pub topic: Cow<'a, str>,
+    /// The subscription token; empty = none.
+    pub token: Cow<'a, str>,
+    /// To a topic of the plain kind, not a map.
+    pub stream: bool,
+    /// With a filter over tags.
+    pub filtered: bool,
+}
+
+/// A command with the id that its reply will bear.
+#[derive(Debug, PartialEq)]
+pub struct Request<'a> {
+    /// The client's number; need not be unique. 0 where there is none.
+    pub id: u32,
+    /// What is asked.
+    pub command: Command<'a>,
+}
+
+/// The answer to one command.
+#[derive(Debug)]
+pub enum Reply<'a> {
+    /// It was refused.
+    Refused(Refusal),
+    /// The connection is a session.
+    Connected {
+        /// Its id.
+        client: Uuid,
+        /// Version of the server.
+        version: &'a str,
+        /// Seconds between two pings that the client must answer; `None` = no such pings.
+        ping_seconds: Option<u32>,
+    },
+    /// Subscribed.
+    Subscribed,
+    /// Not subscribed any more.
+    Unsubscribed,
+    /// Published.
+    Published,
+}
+
+/// What the broker sends unasked.
+#[derive(Debug)]
+pub enum Push<'a> {
+    /// An application ping.
+    Ping,
+    /// A publication of a topic.
+    Publication {
+        /// The topic.
+        topic: &'a str,
+        /// What was published.
+        publication: &'a Publication,
+    },
+    /// The subscription was ended by the server.
+    Unsubscribed {
+        /// The topic.
+        topic: &'a str,
+        /// Section 8.2.
+        code: u32,
+        /// For people.
+        reason: &'a str,
+    },
+}
+
+/// Where a publication stands in its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Names one unbroken run of offsets; changes whenever continuity cannot be proven.
+    pub epoch: Epoch,
+    /// 1 for the first publication of the epoch, then without gaps.
+    pub offset: u64,
+}
+
+/// Eight random letters a-z, A-Z.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(pub(crate) [u8; 8]);
+
+impl Epoch {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who published, as subscribers see it.
+#[derive(Clone, Debug)]
+pub struct ClientInfo {
+    /// The user; empty = anonymous.
+    pub user: Arc<str>,
+    /// The connection.
+    pub client: Uuid,
+}
+
+/// What a publisher hands in.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The payload: JSON text without line breaks.
+    pub data: Bytes,
+    /// The publishing client; `None` = a backend.
+    pub info: Option<ClientInfo>,
+    /// Sorted by key.
+    pub tags: Vec<(String, String)>,
+    /// Keep it out of the history; it gets no position that anybody sees.
+    pub skip_history: bool,
+}
+
+/// A message of a topic, in its place.
+#[derive(Debug)]
+pub struct Publication {
+    /// What was published.
+    pub draft: Draft,
+    /// Its place in the topic.
+    pub position: Position,
+    /// Whether clients see the position (the topic keeps a history).
+    pub position_visible: bool,
+}
+
+impl Publication {
+    /// The position, where clients may see it.
+    pub fn visible_position(&self) -> Option<Position> {
+        self.position_visible.then_some(self.position)
+    }
+}
+
+impl Adapter {
+    /// The encoding of what is sent over this adapter.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Self::CentrifugoJson => Encoding::CentrifugoJson,
+        }
+    }
+
+    /// The requests in one message, in order. After an error there is nothing more.
+    pub fn decode<'a>(
+        self,
+        message: &'a [u8],
+    ) -> impl Iterator<Item = Result<Request<'a>, Malformed>> + use<'a> {
+        match self {
+            Self::CentrifugoJson => centrifugo::json::decode(message),
+        }
+    }
+}
+
+/// A message that is no message of the protocol; the text says how. Close with 3501.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+impl Malformed {
+    /// The close that answers it.
+    pub const fn disconnect(self) -> Disconnect {
+        Disconnect::BAD_REQUEST
+    }
+}
+
+impl Encoding {
+    /// How many there are, for tables with an entry each.
+    pub const COUNT: usize = 1;
+
+    /// The kind of WebSocket message that carries it.
+    pub const fn opcode(self) -> OpCode {
+        match self {
+            Self::CentrifugoJson => OpCode::Data(Data::Text),
+        }
+    }
+
+    /// Appends a reply to the command `id`.
+    pub fn append_reply(self, out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
+        match self {
+            Self::CentrifugoJson => centrifugo::json::append_reply(out, id, reply),
+        }
+    }
+
+    /// Appends a push.
+    pub fn append_push(self, out: &mut Vec<u8>, push: &Push<'_>) {
+        match self {
+            Self::CentrifugoJson => centrifugo::json::append_push(out, push),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! From a publication to the outboxes of its subscribers: encoded once per encoding, then one
+//! reference per subscriber.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+
+use crate::connection::{Connection, Frame, Ticket};
+use crate::fault::Disconnect;
+use crate::ids::{ConnectionId, TopicRef};
+use crate::protocol::{Encoding, Publication, Push, Reply};
+use crate::websocket::framed;
+
+impl Shard {
+    /// A publication has arrived for a topic of this shard.
+    pub(super) fn deliver(&mut self, topic: TopicRef, publication: &Publication) {
+        // The shard may have left the topic while this was under way.
+        let Some(local) = self.local.topic(topic) else {
+            return;
+        };
+        let outbox_bytes_max = self.settings.client.outbox_bytes_max;
+        let push = Push::Publication { topic: &local.name, publication };
+        let mut frames: [Option<Frame>; Encoding::COUNT] = Default::default();
+        let mut slow = Vec::new();
+        for &id in &local.subscribers {
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            let encoding = connection.adapter.encoding();
+            let Some(slot) = frames.get_mut(encoding as usize) else {
+                continue;
+            };
+            let frame = slot.get_or_insert_with(|| push_frame(&mut self.scratch, encoding, &push));
+            if connection.waiting_bytes() + frame.len() > outbox_bytes_max {
+                slow.push(id);
+                continue;
+            }
+            connection.push(Frame::clone(frame));
+            mark_dirty(&mut self.dirty, id, connection);
+        }
+        self.counters.deliveries += (local.subscribers.len() - slow.len()) as u64;
+        for id in slow {
+            self.close_slow(id);
+        }
+    }
+
+    /// Queues a push for one connection.
+    pub(super) fn push(&mut self, id: ConnectionId, push: &Push<'_>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let frame = push_frame(&mut self.scratch, connection.adapter.encoding(), push);
+            connection.push(frame);
+            self.queued(id);
+        }
+    }
+
+    /// Queues a reply that is ready.
+    pub(super) fn reply(&mut self, id: ConnectionId, command: u32, reply: &Reply<'_>) {
+        self.count_refusal(reply);
+        if let Some(connection) = self.connections.get_mut(id) {
+            let encoding = connection.adapter.encoding();
+            connection.reply(reply_frame(&mut self.scratch, encoding, command, reply));
+            self.queued(id);
+        }
+    }
+
+    /// Queues a reply in the place that was kept for it.
+    pub(super) fn fill(
+        &mut self,
+        id: ConnectionId,
+        ticket: Ticket,
+        command: u32,
+        reply: &Reply<'_>,
+    ) {
+        self.count_refusal(reply);
+        if let Some(connection) = self.connections.get_mut(id) {
+            let encoding = connection.adapter.encoding();
+            let frame = reply_frame(&mut self.scratch, encoding, command, reply);
+            connection.fill(ticket, frame);
+            self.queued(id);
+        }
+    }
+
+    fn count_refusal(&mut self, reply: &Reply<'_>) {
+        if matches!(reply, Reply::Refused(_)) {
+            self.counters.refusals += 1;
+        }
+    }
+
+    /// Something was queued outside the fan-out: keeps the bound and the list.
+    pub(super) fn queued(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.waiting_bytes() > self.settings.client.outbox_bytes_max {
+            self.close_slow(id);
+            return;
+        }
+        mark_dirty(&mut self.dirty, id, connection);
+    }
+
+    fn close_slow(&mut self, id: ConnectionId) {
+        self.counters.slow += 1;
+        self.disconnect(id, &Disconnect::SLOW, "outbox over outbox_bytes_max");
+    }
+}
+
+/// Lists a connection that has something to send.
+pub(super) fn mark_dirty(
+    dirty: &mut VecDeque<ConnectionId>,
+    id: ConnectionId,
+    connection: &mut Connection,
+) {
+    if !connection.dirty && !connection.blocked && connection.has_output() {
+        connection.dirty = true;
+        dirty.push_back(id);
+    }
+}
+
+fn push_frame(scratch: &mut Vec<u8>, encoding: Encoding, push: &Push<'_>) -> Frame {
+    framed(scratch, encoding.opcode(), |out| encoding.append_push(out, push))
+}
+
+fn reply_frame(
+    scratch: &mut Vec<u8>,
+    encoding: Encoding,
+    command: u32,
+    reply: &Reply<'_>,
+) -> Frame {
+    framed(scratch, encoding.opcode(), |out| encoding.append_reply(out, command, reply))
+}

@@ -1,0 +1,286 @@
+//! One core's share of a node: some connections, some topics. This file is its façade and its turn;
+//! the rooms are in the files beside it.
+
+mod backend;
+mod clients;
+mod counters;
+mod deliver;
+mod lanes;
+mod lifecycle;
+mod message;
+mod owner;
+mod subscribe;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use slotmap::SlotMap;
+
+use crate::api::Call;
+use crate::config::{NodeInfo, Settings};
+use crate::connection::{Connection, Ticket};
+use crate::fault::Refusal;
+use crate::ids::{CallId, CallKey, ConnectionId, Place, RequestId, ShardIndex, SocketId, TopicRef};
+use crate::limits::REQUESTS_MAX;
+use crate::time::Time;
+use crate::topic::{LocalTopics, OwnedTopics};
+
+pub use counters::Counters;
+pub use message::Batch;
+
+use backend::Running;
+use lanes::Lanes;
+use message::Message;
+use timers::Timers;
+
+/// The broker on one core.
+///
+/// A turn of the shell is: any number of `handle_*` calls, then [`Shard::poll_output`] until it has
+/// nothing more, or until the shell's budget of writes is used up.
+pub struct Shard {
+    place: Place,
+    settings: Arc<Settings>,
+    node: Arc<NodeInfo>,
+    random: StdRng,
+    /// The same in every shard of a node: it says who owns a topic.
+    owners: RandomState,
+    /// The user of everybody without one, shared.
+    anonymous: Arc<str>,
+    now: Time,
+    draining: bool,
+    connections: SlotMap<ConnectionId, Connection>,
+    local: LocalTopics,
+    owned: OwnedTopics,
+    requests: SlotMap<RequestId, Pending>,
+    calls: SlotMap<CallKey, Running>,
+    timers: Timers,
+    lanes: Lanes,
+    /// Connections with something to send.
+    dirty: VecDeque<ConnectionId>,
+    /// Outputs that are no writes and no batches.
+    outputs: VecDeque<Output>,
+    /// Where messages and frames are encoded before they are shared.
+    scratch: Vec<u8>,
+    counters: Counters,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Hand a batch to another shard; at most one per shard and turn, and before all writes.
+    Send {
+        /// The other shard.
+        to: ShardIndex,
+        /// What it gets.
+        batch: Batch,
+    },
+    /// Answer a call of the backend API.
+    Answer {
+        /// The call, as the shell named it.
+        call: CallId,
+        /// Body of a 200 answer, `application/json`.
+        body: Vec<u8>,
+    },
+    /// Send what [`Shard::pending`] shows, then report [`Shard::handle_written`] and, if the kernel
+    /// takes no more, [`Shard::handle_blocked`].
+    Write {
+        /// The socket.
+        socket: SocketId,
+        /// The connection on it.
+        connection: ConnectionId,
+    },
+    /// Nothing more will be written: shut the sending side down, go on reading.
+    ShutdownWrite {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// Close the socket. Its connection is gone already.
+    Close {
+        /// The socket.
+        socket: SocketId,
+    },
+}
+
+/// What an answer of another shard is awaited for.
+#[derive(Debug)]
+enum Pending {
+    /// A client's subscribe.
+    Subscribe(AskedSubscribe),
+    /// A client's publish, whose reply has this id.
+    Publish { connection: ConnectionId, ticket: Ticket, id: u32 },
+    /// One publication of a call.
+    CallPublish { call: CallKey, operation: usize, item: usize },
+    /// A question of a call to every shard, and how many have not answered.
+    CallAsk { call: CallKey, operation: usize, left: u16 },
+}
+
+/// A subscribe on its way to the owner and back.
+#[derive(Clone, Copy, Debug)]
+struct AskedSubscribe {
+    connection: ConnectionId,
+    topic: TopicRef,
+    ticket: Ticket,
+    id: u32,
+    ended: Ended,
+}
+
+/// Whether a subscription was ended before it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    No,
+    /// By the client's unsubscribe, whose reply waits behind that of the subscribe.
+    ByClient,
+    /// By the backend; the client is still to be told.
+    ByBackend,
+}
+
+impl Shard {
+    /// A shard without connections. `seed` must be unpredictable outside tests.
+    pub fn new(
+        place: Place,
+        settings: Arc<Settings>,
+        node: Arc<NodeInfo>,
+        seed: [u8; 32],
+        now: Time,
+    ) -> Self {
+        let mut random = StdRng::from_seed(seed);
+        let (high, low) = node.id.as_u64_pair();
+        let hasher = RandomState::with_seeds(
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+        );
+        Self {
+            place,
+            settings,
+            node,
+            random,
+            owners: RandomState::with_seeds(high, low, high.rotate_left(32), !low),
+            anonymous: "".into(),
+            now,
+            draining: false,
+            connections: SlotMap::with_key(),
+            local: LocalTopics::new(hasher.clone()),
+            owned: OwnedTopics::new(hasher),
+            requests: SlotMap::with_key(),
+            calls: SlotMap::with_key(),
+            timers: Timers::new(now),
+            lanes: Lanes::new(place),
+            dirty: VecDeque::new(),
+            outputs: VecDeque::new(),
+            scratch: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes what another shard sent.
+    pub fn handle_batch(&mut self, now: Time, from: ShardIndex, batch: Batch) {
+        self.now = now;
+        for message in batch.messages {
+            self.receive(from, message);
+        }
+        self.settle();
+    }
+
+    /// The lane to a shard is full, or takes batches again. While it is full there is no
+    /// [`Output::Send`] for it; core collects, and refuses publications once too much has come
+    /// together.
+    pub fn handle_lane(&mut self, to: ShardIndex, ready: bool) {
+        self.lanes.set_ready(to, ready);
+    }
+
+    /// Takes a call of the backend API; [`Output::Answer`] answers it.
+    pub fn handle_call(&mut self, now: Time, id: CallId, call: Call) {
+        self.now = now;
+        self.counters.calls += 1;
+        self.start_call(id, call);
+        self.settle();
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some((to, batch)) = self.lanes.pop_batch() {
+            return Some(Output::Send { to, batch });
+        }
+        while let Some(id) = self.dirty.pop_front() {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.dirty = false;
+                if connection.has_output() && !connection.blocked {
+                    return Some(Output::Write { socket: connection.socket, connection: id });
+                }
+            }
+        }
+        None
+    }
+
+    /// What a connection has to send, in order.
+    pub fn pending(&self, connection: ConnectionId) -> impl Iterator<Item = &[u8]> {
+        self.connections.get(connection).into_iter().flat_map(Connection::chunks)
+    }
+
+    /// What the shard has counted.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.len() as u64,
+            topics: self.owned.count() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Drain, first step: commands of clients are not read any more; what is in hand goes on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Drain: no answer is awaited and nothing waits for a lane.
+    pub fn is_quiet(&self) -> bool {
+        self.requests.is_empty() && self.calls.is_empty() && self.lanes.is_empty()
+    }
+
+    /// The shard that owns a topic.
+    fn owner(&self, topic: &str) -> ShardIndex {
+        let index = self.owners.hash_one(topic) % u64::from(self.place.count);
+        ShardIndex(u16::try_from(index).unwrap_or(0))
+    }
+
+    /// Takes one message, of another shard or of this one.
+    fn receive(&mut self, from: ShardIndex, message: Message) {
+        match message {
+            Message::Join { name, topic, request } => self.own_join(from, name, topic, request),
+            Message::Part { name, topic } => self.owned.part(&name, from, topic),
+            Message::Publish { publish, request } => self.own_publish(from, publish, request),
+            Message::Ask { query, request } => self.answer_query(from, &query, request),
+            Message::Joined { request, outcome } => self.joined(request, outcome),
+            Message::Published { request, outcome } => self.published(request, outcome),
+            Message::Deliver { topic, publication } => self.deliver(topic, &publication),
+            Message::Found { request, found } => self.found(request, *found),
+        }
+    }
+
+    /// Takes what this shard has sent to itself, until nothing is left.
+    fn settle(&mut self) {
+        while let Some(message) = self.lanes.pop_to_self() {
+            self.receive(self.place.index, message);
+        }
+    }
+
+    fn requests_full(&self) -> bool {
+        self.requests.len() >= REQUESTS_MAX
+    }
+
+    /// Notes what an answer will be for.
+    fn ask(&mut self, pending: Pending) -> Result<RequestId, Refusal> {
+        if self.requests_full() {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(self.requests.insert(pending))
+    }
+}

@@ -1,0 +1,8 @@
+//! WebSocket framing in the server's role (RFC 6455): bytes to whole messages, and final frames.
+
+mod assembler;
+mod frame;
+
+pub use assembler::{Assembler, Event, Payload, Violation};
+pub use frame::{append_close, append_frame, framed};
+pub use tungstenite::protocol::frame::coding::{Control, Data, OpCode};

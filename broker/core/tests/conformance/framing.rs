@@ -1,0 +1,93 @@
+//! RFC 6455: what breaks the framing is answered by its close code; what only looks odd is not.
+
+use crate::kit::{Frame, Node, frame, open_settings, with_shards};
+
+const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
+
+fn close_code(bytes: &[u8]) -> Vec<Frame> {
+    let mut node = Node::new(1, open_settings());
+    let client = node.connect();
+    node.bytes(client, bytes);
+    node.take(client)
+}
+
+#[test]
+fn broken_framing_is_answered_by_its_code_and_nothing_more_is_read() {
+    let unmasked = {
+        let mut bytes = vec![0x81, u8::try_from(CONNECT.len()).unwrap()];
+        bytes.extend(CONNECT.bytes());
+        bytes
+    };
+    let join = |frames: &[Vec<u8>]| frames.concat();
+    for (name, bytes, code) in [
+        ("unmasked", unmasked, 1002),
+        ("reserved bit", frame(0xc1, b"{}"), 1002),
+        ("reserved data opcode", frame(0x83, b"{}"), 1002),
+        ("reserved control opcode", frame(0x8b, b""), 1002),
+        ("continuation first", frame(0x80, b"{}"), 1002),
+        ("message inside a message", join(&[frame(0x01, b"{"), frame(0x81, b"}")]), 1002),
+        ("fragmented ping", frame(0x09, b""), 1002),
+        ("ping of 126 bytes", frame(0x89, &[0; 126]), 1002),
+        ("close of one byte", frame(0x88, b"x"), 1002),
+        ("close with 1005", frame(0x88, &1005u16.to_be_bytes()), 1002),
+        ("close with bad reason", frame(0x88, b"\x03\xe8\xff"), 1007),
+        ("text that is not UTF-8", frame(0x81, b"\"\xc3\x28\""), 1007),
+        ("too big", frame(0x81, &[b' '; 64 * 1024 + 1]), 1009),
+        (
+            "too big in fragments",
+            join(&[frame(0x01, &[b' '; 40_000]), frame(0x80, &[b' '; 40_000])]),
+            1009,
+        ),
+    ] {
+        assert_eq!(
+            close_code(&bytes),
+            [Frame::Close(Some(code), String::new()), Frame::Shut],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_length_that_nobody_could_hold_is_too_big_at_once() {
+    let mut bytes = vec![0x81, 0xff];
+    bytes.extend(u64::MAX.to_be_bytes());
+    bytes.extend([0; 4]);
+    assert_eq!(close_code(&bytes), [Frame::Close(Some(1009), String::new()), Frame::Shut]);
+}
+
+#[test]
+fn fragments_with_control_frames_between_are_one_message() {
+    with_shards(&open_settings(), |node| {
+        let client = node.connect();
+        let text = br#"{"id":2,"subscribe":{"channel":"t"}}"#;
+        node.bytes(client, &frame(0x01, &text[..10]));
+        node.bytes(client, &frame(0x89, b"hello"));
+        node.bytes(client, &frame(0x00, &text[10..20]));
+        node.bytes(client, &frame(0x8a, b"unasked"));
+        node.bytes(client, &frame(0x80, &text[20..]));
+        assert_eq!(
+            node.take(client),
+            [Frame::Pong(b"hello".to_vec()), Frame::Text(r#"{"id":2,"subscribe":{}}"#.to_owned())]
+        );
+    });
+}
+
+#[test]
+fn a_binary_message_is_read_like_a_text() {
+    with_shards(&open_settings(), |node| {
+        let client = node.open();
+        node.bytes(client, &frame(0x82, CONNECT.as_bytes()));
+        assert_eq!(node.texts(client).len(), 1);
+    });
+}
+
+#[test]
+fn a_message_of_the_largest_size_is_read() {
+    with_shards(&open_settings(), |node| {
+        let client = node.connect();
+        let head = r#"{"id":2,"publish":{"channel":"t","data":""#;
+        let fill = "x".repeat(64 * 1024 - head.len() - 4);
+        node.send(client, &format!(r#"{head}{fill}"}}}} "#));
+        assert_eq!(node.texts(client), [r#"{"id":2,"publish":{}}"#]);
+    });
+}

@@ -1,0 +1,280 @@
+//! Scripted dialogues with a node of several shards: what goes in as bytes, what comes out as
+//! frames. Lanes deliver at once; the simulation is where they do not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
+use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{CallId, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time, api};
+
+/// What a client has been sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Text(String),
+    Ping,
+    Pong(Vec<u8>),
+    Close(Option<u16>, String),
+    /// The sending side was shut down.
+    Shut,
+    /// The socket was closed.
+    End,
+}
+
+/// One client of a [`Node`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Client(u64);
+
+/// A node whose shards are driven by hand.
+pub(crate) struct Node {
+    shards: Vec<Shard>,
+    clients: HashMap<u64, (usize, ConnectionId)>,
+    frames: HashMap<u64, Vec<Frame>>,
+    answers: HashMap<u64, String>,
+    /// Sockets whose kernel takes nothing.
+    stuck: Vec<u64>,
+    next: u64,
+    pub(crate) now: Time,
+}
+
+/// Everybody may do everything outside namespaces; `pos:` shows positions, `closed:` admits nobody.
+pub(crate) fn open_settings() -> Settings {
+    let open = TopicOptions {
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_client: true,
+        allow_publish_for_anonymous: true,
+        ..TopicOptions::default()
+    };
+    let positions =
+        TopicOptions { history_size: 10, history_ttl: Duration::from_secs(60), ..open.clone() };
+    Settings {
+        client: ClientSettings { anonymous: true, topics_max: 4, ..ClientSettings::default() },
+        topics: open,
+        namespaces: [("pos".to_owned(), positions), ("closed".to_owned(), TopicOptions::default())]
+            .into(),
+    }
+}
+
+/// Runs a dialogue on nodes of 1, 2 and 8 shards.
+pub(crate) fn with_shards(settings: &Settings, dialogue: impl Fn(&mut Node)) {
+    for count in [1, 2, 8] {
+        dialogue(&mut Node::new(count, settings.clone()));
+    }
+}
+
+impl Node {
+    pub(crate) fn new(count: u16, settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let id = uuid::Uuid::from_u128(7);
+        let node = Arc::new(NodeInfo { id, name: "n".to_owned(), version: "0".to_owned() });
+        let shard = |index| {
+            let place = Place { index: ShardIndex(index), count };
+            let seed = [u8::try_from(index).unwrap(); 32];
+            Shard::new(place, Arc::clone(&settings), Arc::clone(&node), seed, Time::ZERO)
+        };
+        Self {
+            shards: (0..count).map(shard).collect(),
+            clients: HashMap::new(),
+            frames: HashMap::new(),
+            answers: HashMap::new(),
+            stuck: Vec::new(),
+            next: 0,
+            now: Time::ZERO,
+        }
+    }
+
+    /// A new client, on the next shard in turn.
+    pub(crate) fn open(&mut self) -> Client {
+        self.open_with(PingStyle::Messages)
+    }
+
+    pub(crate) fn open_with(&mut self, pings: PingStyle) -> Client {
+        let socket = self.next;
+        self.next += 1;
+        let shard = usize::try_from(socket).unwrap() % self.shards.len();
+        let id =
+            self.shards[shard].open(self.now, SocketId(socket), Adapter::CentrifugoJson, pings);
+        self.clients.insert(socket, (shard, id));
+        Client(socket)
+    }
+
+    /// A new client that is a session.
+    pub(crate) fn connect(&mut self) -> Client {
+        let client = self.open();
+        self.send(client, r#"{"id":1,"connect":{}}"#);
+        self.take(client);
+        client
+    }
+
+    /// Sends one text message.
+    pub(crate) fn send(&mut self, client: Client, text: &str) {
+        self.bytes(client, &frame(0x81, text.as_bytes()));
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn bytes(&mut self, client: Client, bytes: &[u8]) {
+        let (shard, id) = self.clients[&client.0];
+        self.shards[shard].handle_bytes(self.now, id, &mut bytes.to_vec());
+        self.settle();
+    }
+
+    /// The socket of a client ends.
+    pub(crate) fn drop_client(&mut self, client: Client) {
+        let (shard, id) = self.clients[&client.0];
+        self.shards[shard].handle_closed(self.now, id);
+        self.settle();
+    }
+
+    /// The kernel takes nothing for this client from now on.
+    pub(crate) fn stick(&mut self, client: Client) {
+        self.stuck.push(client.0);
+    }
+
+    /// What a client has been sent since the last call.
+    pub(crate) fn take(&mut self, client: Client) -> Vec<Frame> {
+        self.frames.remove(&client.0).unwrap_or_default()
+    }
+
+    /// The same, where only text is expected: one entry per protocol message.
+    pub(crate) fn texts(&mut self, client: Client) -> Vec<String> {
+        self.take(client)
+            .into_iter()
+            .map(|frame| match frame {
+                Frame::Text(text) => text,
+                other => panic!("{other:?} instead of text"),
+            })
+            .collect()
+    }
+
+    /// A call of the backend API on a shard, and its answer.
+    pub(crate) fn call(&mut self, shard: usize, method: &str, body: &str) -> String {
+        let call = api::decode(method, body.as_bytes()).unwrap();
+        let id = self.next;
+        self.next += 1;
+        self.shards[shard].handle_call(self.now, CallId(id), call);
+        self.settle();
+        self.answers.remove(&id).expect("an answer")
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.shards.iter_mut().for_each(Shard::drain);
+    }
+
+    pub(crate) fn close_all(&mut self, disconnect: &fanwire_core::fault::Disconnect) {
+        for shard in &mut self.shards {
+            shard.close_all(self.now, disconnect);
+        }
+        self.settle();
+    }
+
+    /// Lets time pass, timers included.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(32)).min(end);
+            for shard in &mut self.shards {
+                shard.handle_timeout(self.now);
+            }
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut busy = true;
+        while busy {
+            busy = false;
+            for index in 0..self.shards.len() {
+                while let Some(output) = self.shards[index].poll_output() {
+                    busy = true;
+                    self.output(index, output);
+                }
+            }
+        }
+    }
+
+    fn output(&mut self, index: usize, output: Output) {
+        match output {
+            Output::Send { to, batch } => {
+                let from = ShardIndex(u16::try_from(index).unwrap());
+                self.shards[to.as_usize()].handle_batch(self.now, from, batch);
+            }
+            Output::Answer { call, body } => {
+                self.answers.insert(call.0, String::from_utf8(body).unwrap());
+            }
+            Output::Write { socket, connection } => {
+                if self.stuck.contains(&socket.0) {
+                    self.shards[index].handle_blocked(connection);
+                    return;
+                }
+                let bytes: Vec<u8> =
+                    self.shards[index].pending(connection).flatten().copied().collect();
+                self.shards[index].handle_written(self.now, connection, bytes.len());
+                self.frames.entry(socket.0).or_default().extend(frames(&bytes));
+            }
+            Output::ShutdownWrite { socket } => {
+                self.frames.entry(socket.0).or_default().push(Frame::Shut);
+            }
+            Output::Close { socket } => {
+                self.frames.entry(socket.0).or_default().push(Frame::End);
+            }
+        }
+    }
+}
+
+/// A masked frame: first byte and payload.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | u8::try_from(len).unwrap()),
+        len @ 126..=65_535 => {
+            out.push(0x80 | 126);
+            out.extend(u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x12, 0x34, 0x56, 0x78];
+    out.extend(mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut found = Vec::new();
+    while let [first, second, rest @ ..] = bytes {
+        let (len, rest) = match second {
+            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+            127 => {
+                let len = u64::from_be_bytes(rest[..8].try_into().unwrap());
+                (usize::try_from(len).unwrap(), &rest[8..])
+            }
+            len => (usize::from(*len), rest),
+        };
+        let (payload, rest) = rest.split_at(len);
+        found.push(match first {
+            0x81 => Frame::Text(String::from_utf8(payload.to_vec()).unwrap()),
+            0x89 => Frame::Ping,
+            0x8a => Frame::Pong(payload.to_vec()),
+            0x88 if payload.is_empty() => Frame::Close(None, String::new()),
+            0x88 => Frame::Close(
+                Some(u16::from_be_bytes([payload[0], payload[1]])),
+                String::from_utf8(payload[2..].to_vec()).unwrap(),
+            ),
+            other => panic!("a frame that begins with {other:#x}"),
+        });
+        bytes = rest;
+    }
+    found
+}

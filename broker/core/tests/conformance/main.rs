@@ -1,0 +1,9 @@
+//! Dialogues: scripted bytes in, exact answers out, on nodes of 1, 2 and 8 shards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod backends;
+mod clients;
+mod closing;
+mod framing;
+mod kit;

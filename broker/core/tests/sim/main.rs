@@ -1,0 +1,136 @@
+//! The simulation: shards, topics, clients, backends, slow lanes, slow sockets and lost
+//! connections, all from one seed. Whatever happens, the guarantees hold; then faults stop, and
+//! everything that was promised must have arrived.
+//!
+//! A failing seed is printed with the command that repeats it. `FANWIRE_SIM_SEEDS` says how many
+//! seeds are run, `FANWIRE_SIM_SEED` runs one alone.
+//!
+//! `world` is the node and what surrounds it, `plan` what a run is like, `actions` and `calls` what
+//! clients and backends do, `client` a client and what it may read, `model` what was seen from
+//! outside, `verdict` and `finale` what must hold in the end.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may end by a panic"
+)]
+
+mod actions;
+mod calls;
+mod client;
+mod finale;
+mod message;
+mod model;
+mod plan;
+mod verdict;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::World;
+
+/// Seeds that are run unless the environment says otherwise.
+const SEEDS: u64 = if cfg!(feature = "planted-fault") { 2_000 } else { 3_000 };
+
+/// Lines of its trace that a failing seed shows.
+const TRACE_LINES: usize = 60;
+
+/// What went wrong, and where.
+struct Failure {
+    text: String,
+    client: Option<usize>,
+    topic: Option<usize>,
+}
+
+/// Runs one seed. A panic in core is a failure like another.
+fn run(world: &mut World) -> Result<(), Failure> {
+    match catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(broken)) => {
+            Err(Failure { text: broken.text, client: broken.client, topic: broken.topic })
+        }
+        Err(_) => Err(Failure { text: "panic".to_owned(), client: None, topic: None }),
+    }
+}
+
+/// Every seed runs on one to four shards, as many as these say.
+fn shards_of(seed: u64) -> u16 {
+    (seed % 4) as u16 + 1
+}
+
+/// The first seed that fails among those that run on so many shards.
+fn first_failing(shards: u16) -> Option<(u64, Failure)> {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let seeds = match number("FANWIRE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FANWIRE_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut seeds = seeds.filter(|seed| shards_of(*seed) == shards);
+    seeds.find_map(|seed| {
+        let failure = run(&mut World::new(seed, shards, false)).err()?;
+        Some((seed, failure))
+    })
+}
+
+/// Runs a failing seed again and tells the end of the story of its client and topic.
+fn story(seed: u64, failure: &Failure) -> String {
+    let Failure { text, client, topic } = failure;
+    let mut world = World::new(seed, shards_of(seed), true);
+    let repeated = run(&mut world).is_err();
+    let client_name = client.map(|index| format!("c{index} "));
+    let topic_name = topic.map(|index| format!("\"t{index}\""));
+    let told = |line: &String| {
+        let named = |name: &Option<String>| name.as_ref().is_some_and(|name| line.contains(name));
+        client.is_none() && topic.is_none() || named(&client_name) || named(&topic_name)
+    };
+    let trace = world.model.trace.unwrap_or_default();
+    let lines: Vec<_> = trace.into_iter().filter(told).collect();
+    let end = lines[lines.len().saturating_sub(TRACE_LINES)..].join("\n");
+    format!(
+        "{end}\nseed {seed}: client {client:?}, topic {topic:?}: {text} (repeats: {repeated})\n\
+         again: FANWIRE_SIM_SEED={seed} cargo test -p fanwire-core --test sim"
+    )
+}
+
+#[cfg(not(feature = "planted-fault"))]
+mod guarantees_hold {
+    use super::{first_failing, story};
+
+    fn on(shards: u16) {
+        if let Some((seed, failure)) = first_failing(shards) {
+            panic!("{}", story(seed, &failure));
+        }
+    }
+
+    #[test]
+    fn on_one_shard() {
+        on(1);
+    }
+
+    #[test]
+    fn on_two_shards() {
+        on(2);
+    }
+
+    #[test]
+    fn on_three_shards() {
+        on(3);
+    }
+
+    #[test]
+    fn on_four_shards() {
+        on(4);
+    }
+}
+
+/// With one shard there is no lane in which a subscribe could be pending.
+#[cfg(feature = "planted-fault")]
+#[test]
+fn a_shard_that_leaves_a_topic_while_a_subscribe_is_pending_is_noticed() {
+    let noticed = (2..=4).find_map(first_failing);
+    let (seed, failure) = noticed.expect("the simulation notices the planted fault");
+    let story = story(seed, &failure);
+    assert!(story.contains("repeats: true"), "{story}");
+}

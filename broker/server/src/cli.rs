@@ -1,0 +1,226 @@
+//! The command line: what may be written, and nothing of what it does.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::DEFAULT_URL;
+use crate::config::Override;
+
+const EXAMPLES: &str = "\
+Examples:
+  fanwire dev                                   try it: no configuration needed
+  fanwire sub news                              print what is published in the topic `news`
+  fanwire pub news '{\"hello\":1}'                publish in it
+  fanwire config default > fanwire.toml         a file with every key and its default
+  fanwire config check --config fanwire.toml    is it right?
+  fanwire serve --config fanwire.toml           run it
+
+Every key of the configuration can be given in the environment too, as in
+FANWIRE_SERVER_ADDRESS=0.0.0.0:8000, and with --set, as in --set server.shards=2.";
+
+/// A real-time message broker: backends publish into topics, clients subscribe and hear every
+/// message at once and in order.
+///
+/// Clients connect by WebSocket with any SDK of the Centrifugo protocol (npm `centrifuge`, for
+/// example); backends publish by HTTP. Start with `fanwire dev`.
+#[derive(Debug, Parser)]
+#[command(name = "fanwire", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker to try things with: no configuration, everybody may subscribe and publish
+    ///
+    /// Listens on the loopback interface, makes an API key, and prints lines that can be pasted
+    /// into a terminal or a browser. Not for production.
+    Dev(DevArgs),
+    /// Run the broker as configured
+    Serve(ServeArgs),
+    /// Look at the configuration without running anything
+    Config {
+        /// What to look at.
+        #[command(subcommand)]
+        action: ConfigCommand,
+    },
+    /// Publish in a topic
+    Pub(PubArgs),
+    /// Subscribe to topics and print what is published, a line each: topic, tab, data
+    Sub(SubArgs),
+}
+
+/// What can be done with a configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check file, environment and flags, as `serve` would; exit status 1 when something is wrong
+    Check(ServeArgs),
+    /// Print what is in force, file, environment and flags together, as TOML; secrets as ***
+    Show(ServeArgs),
+    /// Print a configuration file with every key, its default and what it is for
+    Default,
+}
+
+/// `fanwire serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file [default: $FANWIRE_CONFIG, or else the built-in defaults]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+/// `fanwire dev`
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// API key for backends; without it one is made
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+/// Flags that set a key of the configuration.
+#[derive(Debug, Args)]
+struct SettingFlags {
+    /// Where clients and backends connect (server.address); port 0 = a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Number of shards (server.shards); 0 = one per usable core
+    #[arg(long, value_name = "N")]
+    shards: Option<String>,
+    /// Least severe events to log (log.level): error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How the log looks (log.format): text, json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Set any key of the configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<KeyValue>,
+}
+
+/// `fanwire pub`
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    /// The broker
+    #[arg(long, default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+    /// Publish as a backend, by HTTP, with this API key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+    /// Topic to publish in
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// JSON; anything else is sent as a JSON string; `-` = read it from stdin
+    #[arg(value_name = "DATA", allow_hyphen_values = true)]
+    pub(crate) data: String,
+}
+
+/// `fanwire sub`
+#[derive(Debug, Args)]
+pub(crate) struct SubArgs {
+    /// The broker
+    #[arg(long, default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+    /// Print the whole push, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End after this many publications
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End when the connection is lost, rather than connect again
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Topics to subscribe to
+    #[arg(value_name = "TOPIC", required = true)]
+    pub(crate) topics: Vec<String>,
+}
+
+/// The value of `--set`.
+#[derive(Clone, Debug)]
+struct KeyValue {
+    key: String,
+    value: String,
+}
+
+/// `--set` without a `=`.
+#[derive(Debug, thiserror::Error)]
+#[error("write it as KEY=VALUE, as in client.ping_interval=10s")]
+struct NoKeyValue;
+
+impl FromStr for KeyValue {
+    type Err = NoKeyValue;
+
+    fn from_str(text: &str) -> Result<Self, NoKeyValue> {
+        let (key, value) = text.split_once('=').ok_or(NoKeyValue)?;
+        Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+impl ServeArgs {
+    /// The flags that set a key.
+    pub(crate) fn overrides(&self) -> Vec<Override> {
+        self.flags.overrides()
+    }
+}
+
+impl DevArgs {
+    /// The flags that set a key.
+    pub(crate) fn overrides(&self) -> Vec<Override> {
+        let mut overrides = self.flags.overrides();
+        overrides.extend(setting("--api-key", "api.keys", self.api_key.as_ref()));
+        overrides
+    }
+}
+
+impl SettingFlags {
+    /// General ones first: `--listen` wins over `--set server.address=…`.
+    fn overrides(&self) -> Vec<Override> {
+        // The value is not part of the name that messages show: it may be a secret.
+        let general = self.set.iter().map(|KeyValue { key, value }| Override {
+            flag: format!("--set {key}"),
+            key: key.clone(),
+            value: value.clone(),
+        });
+        let special = [
+            setting("--listen", "server.address", self.listen.as_ref()),
+            setting("--shards", "server.shards", self.shards.as_ref()),
+            setting("--log-level", "log.level", self.log_level.as_ref()),
+            setting("--log-format", "log.format", self.log_format.as_ref()),
+        ];
+        general.chain(special.into_iter().flatten()).collect()
+    }
+}
+
+fn setting(flag: &str, key: &str, value: Option<&String>) -> Option<Override> {
+    let value = value?.clone();
+    Some(Override { flag: flag.to_owned(), key: key.to_owned(), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_message_shows_the_value_of_a_flag() {
+        let arguments = ["fanwire", "serve", "--set", "api.keys=secret", "--listen", "x"];
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
+        let flags: Vec<_> = serve.overrides().into_iter().map(|given| given.flag).collect();
+        assert_eq!(flags, ["--set api.keys", "--listen"]);
+    }
+}

@@ -1,0 +1,161 @@
+//! `fanwire sub`: prints publications, and connects again when the connection is lost.
+
+use std::thread;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::wire::{CONNECT_ID, Command, Push, Reply, Subscribe};
+use crate::cli::SubArgs;
+use crate::output;
+
+/// Back-off as the SDKs do it (protocol document, section 20): at random between the least and a
+/// bound that doubles with every attempt.
+const DELAY_MIN: Duration = Duration::from_millis(500);
+const DELAY_MAX: Duration = Duration::from_secs(20);
+
+/// Codes of the unsubscribe push from here on ask the client to subscribe again.
+const RESUBSCRIBE_CODE_MIN: u32 = 2500;
+
+/// What is left to do for one `fanwire sub`.
+struct Subscriber<'a> {
+    args: &'a SubArgs,
+    endpoint: Endpoint,
+    /// Publications to print before the end; `None` = no end.
+    remaining: Option<u64>,
+    /// Whether the broker has ever admitted us: an address that never worked is not retried.
+    was_connected: bool,
+    /// Attempts to connect since it last did.
+    attempts: u32,
+}
+
+/// Prints publications until there were `--count`, the process is stopped, or the broker refuses.
+///
+/// # Errors
+/// The broker could not be reached, refused, or closed the connection for good.
+pub(crate) fn subscribe(args: &SubArgs) -> Result<(), ClientError> {
+    let mut subscriber = Subscriber {
+        endpoint: Endpoint::parse(&args.url)?,
+        remaining: args.count,
+        was_connected: false,
+        attempts: 0,
+        args,
+    };
+    loop {
+        match subscriber.run_connection() {
+            Ok(()) => return Ok(()),
+            Err(error) if subscriber.may_reconnect(&error) => {
+                let delay = delay(subscriber.attempts);
+                subscriber.attempts += 1;
+                let seconds = delay.as_secs_f32();
+                output::note(&format!("fanwire: {error}; connecting again in {seconds:.1} s"));
+                thread::sleep(delay);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Subscriber<'_> {
+    fn may_reconnect(&self, error: &ClientError) -> bool {
+        self.was_connected && !self.args.once && error.is_passing()
+    }
+
+    /// Returns when all publications that were asked for are printed.
+    fn run_connection(&mut self) -> Result<(), ClientError> {
+        let mut connection = Connection::open(&self.endpoint)?;
+        let mut lines = vec![Command::connect().line()?];
+        for (id, topic) in (CONNECT_ID + 1..).zip(&self.args.topics) {
+            lines.push(subscribe_line(id, topic)?);
+        }
+        connection.send(&lines)?;
+        loop {
+            let line = connection.next_line()?;
+            let reply: Reply<'_> = serde_json::from_str(&line)?;
+            match reply.push {
+                Some(push) => self.take_push(&mut connection, push.get())?,
+                None => self.take_reply(&mut connection, reply)?,
+            }
+            if self.remaining == Some(0) {
+                connection.close();
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_reply(
+        &mut self,
+        connection: &mut Connection,
+        reply: Reply<'_>,
+    ) -> Result<(), ClientError> {
+        // Ids count up from the connect command's: then the topics in their order.
+        let topic = reply.id.checked_sub(CONNECT_ID + 1).map(|index| index as usize);
+        let topic = topic.and_then(|index| self.args.topics.get(index));
+        if let Some(error) = reply.error {
+            let action = topic.map_or_else(
+                || "admit this client".to_owned(),
+                |topic| format!("subscribe to {topic}"),
+            );
+            return Err(ClientError::refused(action, error));
+        }
+        if let Some(connected) = reply.connect {
+            self.was_connected = true;
+            self.attempts = 0;
+            connection.expect_pings(connected.ping)?;
+        }
+        if let Some(topic) = topic {
+            output::note(&format!("fanwire: subscribed to {topic}"));
+        }
+        Ok(())
+    }
+
+    fn take_push(&mut self, connection: &mut Connection, text: &str) -> Result<(), ClientError> {
+        let push: Push<'_> = serde_json::from_str(text)?;
+        if let Some(publication) = push.publication {
+            let data = publication.data.map_or("", |data| data.get());
+            if self.args.json {
+                output::line(text)?;
+            } else {
+                output::line(&format!("{}\t{data}", push.channel))?;
+            }
+            self.remaining = self.remaining.map(|count| count.saturating_sub(1));
+        }
+        let Some(unsubscribe) = push.unsubscribe else { return Ok(()) };
+        let index = self.args.topics.iter().position(|topic| *topic == push.channel);
+        match index.and_then(|index| u32::try_from(index).ok()) {
+            Some(index) if unsubscribe.code >= RESUBSCRIBE_CODE_MIN => {
+                connection.send(&[subscribe_line(CONNECT_ID + 1 + index, &push.channel)?])
+            }
+            _ => Err(ClientError::Unsubscribed {
+                topic: push.channel,
+                code: unsubscribe.code,
+                reason: unsubscribe.reason,
+            }),
+        }
+    }
+}
+
+fn subscribe_line(id: u32, topic: &str) -> Result<String, ClientError> {
+    let subscribe = Some(Subscribe { channel: topic });
+    Ok(Command { id, subscribe, ..Command::default() }.line()?)
+}
+
+fn delay(attempts: u32) -> Duration {
+    let bound = DELAY_MIN.saturating_mul(2_u32.saturating_pow(attempts)).min(DELAY_MAX);
+    DELAY_MAX.min(DELAY_MIN + rand::random_range(Duration::ZERO..=bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_grows_and_has_bounds() {
+        for attempts in [0, 1, 5, 31, 32, 1000] {
+            let delay = delay(attempts);
+            assert!((DELAY_MIN..=DELAY_MAX).contains(&delay), "{attempts}: {delay:?}");
+        }
+        assert!(delay(0) <= DELAY_MIN * 2);
+    }
+}

@@ -1,0 +1,121 @@
+//! What the operator configured, parsed and checked: the meaning, not the text.
+//!
+//! File, environment and flags are laid over each other (`layers`), read into the sections and
+//! keys of the file (`reader`, `raw`, `text`) and checked (`check`). What is wrong on the way is
+//! told with its place (`error`).
+
+mod check;
+mod error;
+mod layers;
+mod load;
+mod raw;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fanwire_core::config::Settings;
+
+pub(crate) use error::ConfigError;
+pub(crate) use layers::FILE_VARIABLE;
+pub(crate) use load::{Loaded, Override, Sources, process_environment};
+
+/// `config/fanwire.toml`: every key with its default.
+pub(crate) const DEFAULT_FILE: &str = include_str!("../../../../config/fanwire.toml");
+
+/// The whole configuration of a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    /// `[server]`
+    pub(crate) server: ServerConfig,
+    /// `[admin]`
+    pub(crate) admin: AdminConfig,
+    /// `[api]`
+    pub(crate) api: ApiConfig,
+    /// `client.allowed_origins`: origins whose pages may connect; `*` = all, globs otherwise.
+    pub(crate) allowed_origins: Vec<String>,
+    /// `[client]`, `[topics]` and `[namespaces.*]`: what core acts on.
+    pub(crate) settings: Settings,
+    /// `[log]`
+    pub(crate) log: LogConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub(crate) struct ServerConfig {
+    /// Where clients and backends connect.
+    pub(crate) address: SocketAddr,
+    /// Number of shards; 0 = one per usable core.
+    pub(crate) shards: usize,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub(crate) struct AdminConfig {
+    /// Where health and metrics are served.
+    pub(crate) address: SocketAddr,
+}
+
+/// `[api]`
+#[derive(Clone)]
+pub(crate) struct ApiConfig {
+    /// Keys that backends may present; empty = the API answers 401 to everybody.
+    pub(crate) keys: Vec<String>,
+    /// Largest request body of the API, in bytes.
+    pub(crate) body_bytes_max: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub(crate) struct LogConfig {
+    /// A level, or directives as in `info,fanwire=debug`.
+    pub(crate) level: String,
+    /// How a line looks.
+    pub(crate) format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)), shards: 0 }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)) }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { keys: Vec::new(), body_bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Shows how many keys there are, not the keys: what is printed with `{:?}` ends in logs.
+impl fmt::Debug for ApiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiConfig")
+            .field("keys", &format_args!("{} × ***", self.keys.len()))
+            .field("body_bytes_max", &self.body_bytes_max)
+            .finish()
+    }
+}

@@ -1,0 +1,255 @@
+//! The configuration as it is written: sections and keys by their names in the file. The names are
+//! a contract with the operator. What the values mean and which of them fit together is `check`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanwire_core::config::{ClientSettings, DataFormat};
+use serde::{Deserialize, Serialize};
+
+use super::text::{address, count, duration, list, size};
+use super::{AdminConfig, ApiConfig, LogConfig, LogFormat, ServerConfig};
+
+/// Shown in the place of a secret.
+const SECRET: &str = "***";
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "sections")]
+pub(super) struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) admin: RawAdmin,
+    pub(super) api: RawApi,
+    pub(super) client: RawClient,
+    pub(super) log: RawLog,
+    pub(super) topics: RawTopicOptions,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) namespaces: BTreeMap<String, RawTopicOptions>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [server]")]
+pub(super) struct RawServer {
+    #[serde(with = "address")]
+    pub(super) address: SocketAddr,
+    #[serde(with = "count")]
+    pub(super) shards: usize,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [admin]")]
+pub(super) struct RawAdmin {
+    #[serde(with = "address")]
+    pub(super) address: SocketAddr,
+}
+
+/// `[api]`
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [api]")]
+pub(super) struct RawApi {
+    #[serde(with = "list")]
+    pub(super) keys: Vec<String>,
+    #[serde(with = "size")]
+    pub(super) body_bytes_max: usize,
+}
+
+/// `[client]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [client]")]
+pub(super) struct RawClient {
+    pub(super) anonymous: bool,
+    pub(super) insecure: bool,
+    #[serde(with = "list")]
+    pub(super) allowed_origins: Vec<String>,
+    #[serde(with = "duration")]
+    pub(super) ping_interval: Duration,
+    #[serde(with = "duration")]
+    pub(super) pong_timeout: Duration,
+    #[serde(with = "duration")]
+    pub(super) connect_timeout: Duration,
+    #[serde(with = "size")]
+    pub(super) message_bytes_max: usize,
+    #[serde(with = "size")]
+    pub(super) outbox_bytes_max: usize,
+    #[serde(with = "count")]
+    pub(super) topics_max: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [log]")]
+pub(super) struct RawLog {
+    pub(super) level: String,
+    pub(super) format: RawLogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawLogFormat {
+    Text,
+    Json,
+}
+
+/// `[topics]` and `[namespaces.NAME]`: option names of the protocol document, section 10.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of topic options")]
+pub(super) struct RawTopicOptions {
+    pub(super) allow_subscribe_for_client: bool,
+    pub(super) allow_subscribe_for_anonymous: bool,
+    pub(super) allow_publish_for_client: bool,
+    pub(super) allow_publish_for_subscriber: bool,
+    pub(super) allow_publish_for_anonymous: bool,
+    pub(super) allow_user_limited_channels: bool,
+    pub(super) publication_data_format: RawDataFormat,
+    #[serde(with = "count")]
+    pub(super) history_size: usize,
+    #[serde(with = "duration")]
+    pub(super) history_ttl: Duration,
+    #[serde(with = "duration")]
+    pub(super) history_meta_ttl: Duration,
+    pub(super) allow_history_for_client: bool,
+    pub(super) allow_history_for_subscriber: bool,
+    pub(super) allow_history_for_anonymous: bool,
+    pub(super) allow_positioning: bool,
+    pub(super) force_positioning: bool,
+    pub(super) allow_recovery: bool,
+    pub(super) force_recovery: bool,
+    pub(super) presence: bool,
+    pub(super) join_leave: bool,
+    pub(super) force_push_join_leave: bool,
+    pub(super) allow_presence_for_client: bool,
+    pub(super) allow_presence_for_subscriber: bool,
+    pub(super) allow_presence_for_anonymous: bool,
+}
+
+/// `publication_data_format`
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawDataFormat {
+    #[serde(rename = "")]
+    Any,
+    Json,
+    JsonObject,
+    Binary,
+}
+
+impl RawConfig {
+    /// The same, with `***` in the place of every secret.
+    pub(super) fn without_secrets(mut self) -> Self {
+        self.api.keys.iter_mut().for_each(|key| SECRET.clone_into(key));
+        self
+    }
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        let ServerConfig { address, shards } = ServerConfig::default();
+        Self { address, shards }
+    }
+}
+
+impl Default for RawAdmin {
+    fn default() -> Self {
+        let AdminConfig { address } = AdminConfig::default();
+        Self { address }
+    }
+}
+
+impl Default for RawApi {
+    fn default() -> Self {
+        let ApiConfig { keys, body_bytes_max } = ApiConfig::default();
+        Self { keys, body_bytes_max }
+    }
+}
+
+impl fmt::Debug for RawApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawApi")
+            .field("keys", &format_args!("{} × {SECRET}", self.keys.len()))
+            .field("body_bytes_max", &self.body_bytes_max)
+            .finish()
+    }
+}
+
+impl Default for RawClient {
+    fn default() -> Self {
+        let client = ClientSettings::default();
+        Self {
+            anonymous: client.anonymous,
+            insecure: client.insecure,
+            allowed_origins: Vec::new(),
+            ping_interval: client.ping_interval,
+            pong_timeout: client.pong_timeout,
+            connect_timeout: client.connect_timeout,
+            message_bytes_max: client.message_bytes_max,
+            outbox_bytes_max: client.outbox_bytes_max,
+            topics_max: client.topics_max,
+        }
+    }
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        let LogConfig { level, format } = LogConfig::default();
+        let format = match format {
+            LogFormat::Text => RawLogFormat::Text,
+            LogFormat::Json => RawLogFormat::Json,
+        };
+        Self { level, format }
+    }
+}
+
+impl Default for RawTopicOptions {
+    fn default() -> Self {
+        Self {
+            allow_subscribe_for_client: false,
+            allow_subscribe_for_anonymous: false,
+            allow_publish_for_client: false,
+            allow_publish_for_subscriber: false,
+            allow_publish_for_anonymous: false,
+            allow_user_limited_channels: false,
+            publication_data_format: RawDataFormat::Any,
+            history_size: 0,
+            history_ttl: Duration::ZERO,
+            history_meta_ttl: Duration::from_hours(720),
+            allow_history_for_client: false,
+            allow_history_for_subscriber: false,
+            allow_history_for_anonymous: false,
+            allow_positioning: false,
+            force_positioning: false,
+            allow_recovery: false,
+            force_recovery: false,
+            presence: false,
+            join_leave: false,
+            force_push_join_leave: false,
+            allow_presence_for_client: false,
+            allow_presence_for_subscriber: false,
+            allow_presence_for_anonymous: false,
+        }
+    }
+}
+
+impl From<RawDataFormat> for DataFormat {
+    fn from(raw: RawDataFormat) -> Self {
+        match raw {
+            RawDataFormat::Any => Self::Any,
+            RawDataFormat::Json => Self::Json,
+            RawDataFormat::JsonObject => Self::JsonObject,
+            RawDataFormat::Binary => Self::Binary,
+        }
+    }
+}
+
+impl From<RawLogFormat> for LogFormat {
+    fn from(raw: RawLogFormat) -> Self {
+        match raw {
+            RawLogFormat::Text => Self::Text,
+            RawLogFormat::Json => Self::Json,
+        }
+    }
+}

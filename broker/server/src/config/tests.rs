@@ -1,0 +1,312 @@
+//! The configuration as a whole: what is written, wherever, and what comes of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fanwire_core::config::DataFormat;
+
+use super::layers::Layers;
+use super::load::Loaded;
+use super::raw::RawConfig;
+use super::{ConfigError, DEFAULT_FILE, LogFormat, Override, Sources, reader};
+
+fn from_layers(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Loaded, ConfigError> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let flags = flags.iter().map(owned).map(|(key, value)| Override {
+        flag: format!("--set {key}"),
+        key,
+        value,
+    });
+    let sources = Sources {
+        environment: environment.iter().map(owned).collect(),
+        flags: flags.collect(),
+        ..Sources::default()
+    };
+    sources.load_over(Some((Path::new("f.toml"), file)))
+}
+
+/// Cause and remedy of a file that is refused.
+#[track_caller]
+fn refusal(file: &str) -> (String, String) {
+    told(&from_layers(file, &[], &[]).unwrap_err())
+}
+
+fn told(error: &ConfigError) -> (String, String) {
+    (error.to_string(), error.remedy())
+}
+
+#[track_caller]
+fn assert_refused(file: &str, cause: &str, remedy: &str) {
+    assert_eq!(refusal(file), (cause.to_owned(), remedy.to_owned()));
+}
+
+fn keys_of(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(table) => keys_of(table, &format!("{prefix}{name}."), keys),
+            _ => keys.push(format!("{prefix}{name}")),
+        }
+    }
+}
+
+#[test]
+fn the_default_file_says_exactly_the_defaults() {
+    let mut layers = Layers::default();
+    layers.add_file(Path::new("config/fanwire.toml"), DEFAULT_FILE).unwrap();
+    assert_eq!(reader::read::<RawConfig>(&layers).unwrap(), RawConfig::default());
+
+    let mut keys = Vec::new();
+    keys_of(&toml::Table::try_from(RawConfig::default()).unwrap(), "", &mut keys);
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(layers.source(&key).is_some(), "{key} is missing in the default file");
+    }
+}
+
+#[test]
+fn the_namespace_that_the_default_file_shows_is_right() {
+    let start = DEFAULT_FILE.find("# [namespaces.chat]").unwrap();
+    let shown: Vec<_> =
+        DEFAULT_FILE[start..].lines().map(|line| line.trim_start_matches("# ")).collect();
+    let loaded = from_layers(&shown.join("\n"), &[], &[]).unwrap();
+    let chat = &loaded.config.settings.namespaces["chat"];
+    assert!(chat.allow_subscribe_for_client && chat.allow_publish_for_subscriber);
+    assert_eq!(chat.history_ttl, Duration::from_mins(10));
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn what_is_written_is_what_is_meant() {
+    let file = r#"
+        [server]
+        address = "[::1]:9000"
+        shards = 2
+        [api]
+        keys = ["first-key", "second-key"]
+        [client]
+        anonymous = true
+        allowed_origins = ["https://*.example.com", "null"]
+        ping_interval = "10s"
+        message_bytes_max = 2048
+        [log]
+        format = "json"
+        [namespaces.chat]
+        publication_data_format = "json_object"
+        history_size = 10
+        history_ttl = "1m"
+    "#;
+    let config = from_layers(file, &[], &[]).unwrap().config;
+    assert_eq!(config.server.address.to_string(), "[::1]:9000");
+    assert_eq!(config.server.shards, 2);
+    assert_eq!(config.api.keys, ["first-key", "second-key"]);
+    assert_eq!(config.allowed_origins, ["https://*.example.com", "null"]);
+    assert!(config.settings.client.anonymous);
+    assert_eq!(config.settings.client.ping_interval, Duration::from_secs(10));
+    assert_eq!(config.settings.client.message_bytes_max, 2048);
+    assert_eq!(config.log.format, LogFormat::Json);
+    let chat = &config.settings.namespaces["chat"];
+    assert_eq!(chat.publication_data_format, DataFormat::JsonObject);
+    assert_eq!((chat.history_size, chat.history_ttl), (10, Duration::from_mins(1)));
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let file = "[server]\nshards = 1\n[client]\ntopics_max = 1\nping_interval = \"20s\"\n";
+    let environment =
+        [("FANWIRE_SERVER_SHARDS", "2"), ("FANWIRE_CLIENT_TOPICS_MAX", "2"), ("PATH", "/bin")];
+    let config = from_layers(file, &environment, &[("server.shards", "3")]).unwrap().config;
+    assert_eq!(config.server.shards, 3);
+    assert_eq!(config.settings.client.topics_max, 2);
+    assert_eq!(config.settings.client.ping_interval, Duration::from_secs(20));
+}
+
+#[test]
+fn the_environment_can_set_every_kind_of_value() {
+    let environment = [
+        ("FANWIRE_API_KEYS", "first-key, second-key"),
+        ("FANWIRE_CLIENT_ANONYMOUS", "true"),
+        ("FANWIRE_CLIENT_ALLOWED_ORIGINS", ""),
+        ("FANWIRE_CLIENT_MESSAGE_BYTES_MAX", "1MiB"),
+        ("FANWIRE_LOG_FORMAT", "json"),
+        ("FANWIRE_NAMESPACES_CHAT_HISTORY_SIZE", "5"),
+        ("FANWIRE_NAMESPACES_CHAT_HISTORY_TTL", "5s"),
+        ("FANWIRE_CONFIG", ""),
+    ];
+    let config = from_layers("", &environment, &[]).unwrap().config;
+    assert_eq!(config.api.keys, ["first-key", "second-key"]);
+    assert!(config.settings.client.anonymous && config.allowed_origins.is_empty());
+    assert_eq!(config.settings.client.message_bytes_max, 1 << 20);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.settings.namespaces["chat"].history_size, 5);
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_line_and_the_nearest_key() {
+    assert_refused(
+        "[client]\nanonymous = true\nping_intervall = \"25s\"\n",
+        "f.toml:3: unknown key `client.ping_intervall`",
+        "did you mean `client.ping_interval`?",
+    );
+    assert_refused("\n[sever]\n", "f.toml:2: unknown key `sever`", "did you mean `server`?");
+    assert_refused(
+        "[namespaces.chat]\npresense = true\n",
+        "f.toml:2: unknown key `namespaces.chat.presense`",
+        "did you mean `namespaces.chat.presence`?",
+    );
+    let error = from_layers("", &[("FANWIRE_API_KEY", "first-key")], &[]).unwrap_err();
+    let cause = "environment variable FANWIRE_API_KEY: unknown key `api.key`";
+    assert_eq!(told(&error), (cause.to_owned(), "did you mean FANWIRE_API_KEYS?".to_owned()));
+    let error = from_layers("", &[], &[("log.levle", "info")]).unwrap_err();
+    let cause = "--set log.levle: unknown key `log.levle`";
+    assert_eq!(told(&error), (cause.to_owned(), "did you mean `log.level`?".to_owned()));
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_with_its_line() {
+    let cause = |file| refusal(file).0;
+    assert_eq!(
+        cause("[client]\nanonymous = \"yes\""),
+        "f.toml:2: `client.anonymous`: expected a boolean, found text"
+    );
+    assert_eq!(
+        cause("[server]\nshards = -1"),
+        "f.toml:2: `server.shards`: expected a whole number from 0, found -1"
+    );
+    assert_eq!(
+        cause("[server]\nshards = 1.5"),
+        "f.toml:2: `server.shards`: expected a whole number from 0, found a number with a fraction"
+    );
+    assert_eq!(
+        cause("server = 3"),
+        "f.toml:1: `server`: expected the section [server], found a number"
+    );
+    assert_eq!(
+        cause("[client]\nping_interval = 25"),
+        "f.toml:2: `client.ping_interval`: \"25\" is no duration"
+    );
+    assert_refused(
+        "[log]\nformat = \"xml\"",
+        "f.toml:2: `log.format`: unknown value \"xml\"",
+        "write one of \"text\", \"json\"",
+    );
+    let error = from_layers("", &[("FANWIRE_CLIENT_INSECURE", "1")], &[]).unwrap_err();
+    let cause = "environment variable FANWIRE_CLIENT_INSECURE: `client.insecure`: \"1\" is \
+                 neither true nor false";
+    assert_eq!(error.to_string(), cause);
+}
+
+#[test]
+fn a_secret_is_in_no_message_and_no_output() {
+    for file in [
+        "keys = \"hidden-key\"",
+        "keys = [\"hidden\"]",
+        "keys = [\"hidden key\"]",
+        "keys = [[\"hidden\"]]",
+    ] {
+        let (cause, remedy) = refusal(&format!("[api]\n{file}\n"));
+        assert!(cause.starts_with("f.toml:2: `api.keys`: "), "{cause}");
+        assert!(!cause.contains("hidden") && !remedy.contains("hidden"), "{cause} {remedy}");
+    }
+    let loaded = from_layers("[api]\nkeys = [\"hidden-key\"]\n", &[], &[]).unwrap();
+    assert!(!loaded.shown().contains("hidden") && !format!("{loaded:?}").contains("hidden"));
+    assert!(loaded.shown().contains("keys = [\"***\"]"), "{}", loaded.shown());
+}
+
+#[test]
+fn what_is_shown_means_the_same() {
+    let file = "[namespaces.a-b]\nhistory_size = 3\nhistory_ttl = \"90s\"\n[server]\nshards = 4";
+    let shown = from_layers(file, &[], &[]).unwrap().shown();
+    assert!(shown.contains("history_ttl = \"90s\""), "{shown}");
+    assert_eq!(from_layers(&shown, &[], &[]).unwrap().shown(), shown);
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    let cause = |file| refusal(file).0;
+    assert_eq!(
+        cause("[client]\nping_interval = \"5s\""),
+        "f.toml:2: client.pong_timeout (8s) must be shorter than client.ping_interval (5s)"
+    );
+    assert_eq!(
+        cause("[client]\nmessage_bytes_max = \"2MiB\""),
+        "f.toml:2: client.outbox_bytes_max (1MiB) must not be smaller than \
+         client.message_bytes_max (2MiB)"
+    );
+    assert_eq!(
+        cause("[topics]\nhistory_size = 1"),
+        "f.toml:2: topics: history_size and history_ttl go together"
+    );
+    assert_eq!(
+        cause("[namespaces.chat]\nforce_recovery = true"),
+        "f.toml:2: namespaces.chat: recovery needs history"
+    );
+    assert_eq!(
+        cause("[topics]\nhistory_size = 1\nhistory_ttl = \"2h\"\nhistory_meta_ttl = \"1h\""),
+        "f.toml:4: topics: history_meta_ttl must not be shorter than history_ttl"
+    );
+    for address in ["127.0.0.1:8001", "0.0.0.0:8001"] {
+        let (cause, _) = refusal(&format!("[server]\naddress = {address:?}"));
+        assert!(cause.starts_with("f.toml:2: server.address ("), "{cause}");
+    }
+    assert!(from_layers("[server]\naddress = \"10.0.0.1:8001\"", &[], &[]).is_ok());
+    let free_ports = "[server]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"";
+    assert!(from_layers(free_ports, &[], &[]).is_ok());
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for (section, value) in [
+        ("server", "shards = 1025"),
+        ("api", "body_bytes_max = 0"),
+        ("api", "keys = [\"1234567\"]"),
+        ("client", "ping_interval = \"999ms\""),
+        ("client", "pong_timeout = \"0s\""),
+        ("client", "connect_timeout = \"0s\""),
+        ("client", "message_bytes_max = 1023"),
+        ("client", "message_bytes_max = \"65MiB\""),
+        ("client", "outbox_bytes_max = \"2GiB\""),
+        ("client", "topics_max = 0"),
+        ("client", "allowed_origins = [\"example.com\"]"),
+        ("client", "allowed_origins = [\"https://example.com/\"]"),
+        ("log", "level = \"inof\""),
+        ("topics", "history_size = 1000001"),
+    ] {
+        let (name, _) = value.split_once(' ').unwrap();
+        let (cause, remedy) = refusal(&format!("[{section}]\n{value}"));
+        assert!(cause.starts_with(&format!("f.toml:2: `{section}.{name}`: ")), "{cause}");
+        assert!(!remedy.is_empty(), "{cause}");
+    }
+    for name in ["a", "a b", "ä"] {
+        let (cause, _) = refusal(&format!("\n[namespaces.{name:?}]"));
+        assert!(cause.starts_with("f.toml:2: "), "{cause}");
+    }
+}
+
+#[test]
+fn options_that_come_later_are_accepted_and_named() {
+    let file = "[topics]\npresence = true\n[namespaces.chat]\njoin_leave = true\n";
+    let warnings = from_layers(file, &[], &[]).unwrap().warnings;
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    let expected = "topics.presence, namespaces.chat.join_leave have no effect in this version";
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn insecure_beyond_loopback_is_a_warning() {
+    let file = "[client]\ninsecure = true\n";
+    assert_eq!(from_layers(file, &[], &[]).unwrap().warnings, []);
+    let beyond = from_layers(file, &[], &[("server.address", "0.0.0.0:8000")]).unwrap();
+    assert_eq!(beyond.warnings.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_with_its_path() {
+    let sources = Sources { file: Some("/nowhere/f.toml".into()), ..Sources::default() };
+    let (cause, remedy) = told(&sources.load().unwrap_err());
+    assert!(cause.starts_with("/nowhere/f.toml: cannot read the configuration: "), "{cause}");
+    assert!(remedy.contains("fanwire config default"), "{remedy}");
+}

@@ -1,0 +1,173 @@
+//! `fanwire dev`: what it sets by itself, and what it tells a newcomer.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+
+use crate::client::DEFAULT_URL;
+use crate::config::{AdminConfig, Override, ServerConfig};
+use crate::node::Started;
+use crate::start_error::{AddressKey, StartError};
+
+const API_KEY_BYTES: usize = 32;
+
+/// What `dev` sets before environment and flags: everybody may do everything in topics outside
+/// every namespace, from every page, and backends have a key that was made for this run.
+pub(crate) fn preset(flags: &[Override]) -> Vec<(&'static str, String)> {
+    let allowed = [
+        "client.anonymous",
+        "topics.allow_subscribe_for_client",
+        "topics.allow_subscribe_for_anonymous",
+        "topics.allow_publish_for_client",
+        "topics.allow_publish_for_anonymous",
+    ];
+    let mut preset: Vec<_> = allowed.into_iter().map(|key| (key, "true".to_owned())).collect();
+    preset.push(("client.allowed_origins", "*".to_owned()));
+    preset.push(("api.keys", random_api_key()));
+    preset.push(("admin.address", admin_address(flags).to_string()));
+    preset
+}
+
+/// The default, or a free port when the listener wants that one.
+fn admin_address(flags: &[Override]) -> SocketAddr {
+    let AdminConfig { address } = AdminConfig::default();
+    let wanted = flags
+        .iter()
+        .rev()
+        .find(|flag| flag.key == "server.address")
+        .and_then(|flag| flag.value.parse::<SocketAddr>().ok())
+        .is_some_and(|listen| listen.port() == address.port());
+    SocketAddr::new(address.ip(), if wanted { 0 } else { address.port() })
+}
+
+/// Whether the node would start if health and metrics took a free port: a second `fanwire dev` on
+/// another port shall not fail for a port that nobody asked for.
+pub(crate) fn may_move_admin(admin: &AdminConfig, error: &StartError) -> bool {
+    let taken = matches!(error, StartError::AddressInUse { key: AddressKey::Admin, .. });
+    taken && admin.address == AdminConfig::default().address
+}
+
+fn random_api_key() -> String {
+    rand::rng().sample_iter(Alphanumeric).take(API_KEY_BYTES).map(char::from).collect()
+}
+
+/// What to print once the broker runs: its addresses, and lines that can be pasted.
+pub(crate) fn welcome(started: &Started, api_key: Option<&str>) -> String {
+    let Started { address, admin, shards } = *started;
+    let host = reachable(address);
+    let url = format!("ws://{host}/connection/websocket");
+    let program = program();
+    let url_flag = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
+    let api_key = api_key.unwrap_or("NONE");
+    let shards = if shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") };
+    format!(
+        r#"Fanwire is running, with {shards}. Ctrl-C stops it.
+
+  address   {address}
+  admin     {admin}   http://{admin}/health  http://{admin}/metrics
+  clients   {url}
+  backends  http://{host}/api   X-API-Key: {api_key}
+
+Listen and publish, in two terminals:
+
+  {program} sub{url_flag} news
+  {program} pub{url_flag} news '{{"hello":1}}'
+
+Publish from a backend:
+
+  curl -sS http://{host}/api/publish -H 'X-API-Key: {api_key}' \
+    -d '{{"channel":"news","data":{{"hello":1}}}}'
+
+Listen in a browser: paste this into the console of any page that is not https:
+
+  ws = new WebSocket("{url}");
+  ws.onopen = () => ws.send(
+    '{{"id":1,"connect":{{}}}}\n{{"id":2,"subscribe":{{"channel":"news"}}}}');
+  ws.onmessage = (frame) => frame.data.split("\n").forEach((line) =>
+    line === "{{}}" ? ws.send("{{}}") : console.log(JSON.parse(line)));
+
+Or with the npm package `centrifuge`, which also reconnects:
+
+  <script src="https://unpkg.com/centrifuge@5/dist/centrifuge.js"></script>
+  <script>
+    const client = new Centrifuge("{url}");
+    const news = client.newSubscription("news");
+    news.on("publication", (message) => console.log(message.data));
+    news.subscribe();
+    client.connect();
+  </script>
+"#
+    )
+}
+
+/// What to say when others than this machine can reach the broker.
+pub(crate) fn exposure(server: &ServerConfig) -> Option<String> {
+    (!server.address.ip().is_loopback()).then(|| {
+        format!(
+            "warning: `fanwire dev` lets everybody who reaches {} subscribe and publish",
+            server.address
+        )
+    })
+}
+
+/// Where this machine reaches a listener that listens everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// How this program was called, so that the lines can be pasted: from a build it is not in `PATH`.
+fn program() -> String {
+    let plain = |name: &String| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+    };
+    env::args().next().filter(plain).unwrap_or_else(|| "fanwire".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn the_preset_is_a_configuration_that_admits_everybody() {
+        let sources = Sources { preset: preset(&[]), ..Sources::default() };
+        let config = sources.load().unwrap().config;
+        assert!(config.settings.client.anonymous && !config.settings.client.insecure);
+        assert!(config.settings.topics.allow_publish_for_anonymous);
+        assert_eq!(config.allowed_origins, ["*"]);
+        assert_eq!(config.api.keys.len(), 1);
+        assert!(config.server.address.ip().is_loopback());
+        assert!(exposure(&config.server).is_none());
+    }
+
+    #[test]
+    fn the_admin_port_gives_way_to_the_listener() {
+        let flag = Override {
+            flag: "--listen".to_owned(),
+            key: "server.address".to_owned(),
+            value: "127.0.0.1:8001".to_owned(),
+        };
+        assert_eq!(admin_address(&[flag]).port(), 0);
+    }
+
+    #[test]
+    fn the_lines_to_paste_bear_address_and_key() {
+        let started = Started {
+            address: "0.0.0.0:9000".parse().unwrap(),
+            admin: "127.0.0.1:8001".parse().unwrap(),
+            shards: 2,
+        };
+        let text = welcome(&started, Some("the-key"));
+        assert!(text.contains("curl -sS http://127.0.0.1:9000/api/publish"), "{text}");
+        assert!(text.contains("-H 'X-API-Key: the-key'"), "{text}");
+        assert!(text.contains("sub --url ws://127.0.0.1:9000/connection/websocket news"), "{text}");
+        assert!(text.contains(r#"-d '{"channel":"news","data":{"hello":1}}'"#), "{text}");
+    }
+}

@@ -1,0 +1,120 @@
+//! `GET /connection/websocket`: who may have one, and in which form (protocol document, section 2).
+
+use std::borrow::Cow;
+
+use fanwire_core::protocol::PingStyle;
+use http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::handshake::server::create_response;
+
+use super::exchange::Exchange;
+use super::origin::AllowedOrigins;
+use super::routes::{Answer, Site, empty, method_not_allowed, text};
+
+const JSON: &str = "centrifuge-json";
+const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// Answers 101 and leaves a note in the exchange, or says why not.
+pub(super) fn answer(site: &Site, exchange: &Exchange, request: &Request<Incoming>) -> Answer {
+    if request.method() != Method::GET {
+        return method_not_allowed("GET");
+    }
+    let headers = request.headers();
+    if !origin_allowed(&site.allowed_origins, headers) {
+        tracing::debug!(origin = ?headers.get(ORIGIN), "origin is not in client.allowed_origins");
+        return empty(StatusCode::FORBIDDEN);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let offered = offered_subprotocols(headers);
+    if wants_protobuf(query, &offered) {
+        let cause = "protobuf is not available in this version\n";
+        return text(StatusCode::BAD_REQUEST, cause);
+    }
+    let mut bare = Request::new(());
+    bare.method_mut().clone_from(request.method());
+    *bare.version_mut() = request.version();
+    bare.headers_mut().clone_from(headers);
+    let response = match create_response(&bare) {
+        Ok(response) => response,
+        Err(error) => return refusal(&error),
+    };
+    let mut answer = response.map(|()| Full::default());
+    if offered.contains(&JSON) {
+        let value = HeaderValue::from_static(JSON);
+        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    exchange.upgrade(ping_style(query));
+    answer
+}
+
+/// Programs send no origin and are welcome; a page must be known.
+fn origin_allowed(allowed: &AllowedOrigins, headers: &HeaderMap) -> bool {
+    match headers.get(ORIGIN).map(HeaderValue::to_str) {
+        None => true,
+        Some(Ok(origin)) => allowed.allow(origin),
+        Some(Err(_)) => false,
+    }
+}
+
+fn offered_subprotocols(headers: &HeaderMap) -> Vec<&str> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let lists = lines.filter_map(|line| line.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).collect()
+}
+
+/// Protobuf is the only thing the client would understand.
+fn wants_protobuf(query: &str, offered: &[&str]) -> bool {
+    let named = |name, value| has_parameter(query, name, value);
+    named("format", "protobuf")
+        || named("cf_protocol", "protobuf")
+        || (offered.contains(&PROTOBUF) && !offered.contains(&JSON))
+}
+
+fn ping_style(query: &str) -> PingStyle {
+    if has_parameter(query, "cf_ws_frame_ping_pong", "true") {
+        PingStyle::Frames
+    } else {
+        PingStyle::Messages
+    }
+}
+
+fn has_parameter(query: &str, name: &str, value: &str) -> bool {
+    let wanted = (Cow::Borrowed(name), Cow::Borrowed(value));
+    form_urlencoded::parse(query.as_bytes()).any(|parameter| parameter == wanted)
+}
+
+fn refusal(error: &Error) -> Answer {
+    let missing_version = ProtocolError::MissingSecWebSocketVersionHeader;
+    if matches!(error, Error::Protocol(cause) if *cause == missing_version) {
+        let cause = "WebSocket version 13 is the one that is spoken here\n";
+        let mut answer = text(StatusCode::UPGRADE_REQUIRED, cause);
+        answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return answer;
+    }
+    text(StatusCode::BAD_REQUEST, format!("no WebSocket handshake: {error}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fanwire_core::protocol::PingStyle;
+
+    use super::{ping_style, wants_protobuf};
+
+    #[test]
+    fn protobuf_is_wanted_only_where_json_would_not_do() {
+        assert!(wants_protobuf("format=protobuf", &[]));
+        assert!(wants_protobuf("a=b&cf_protocol=protobuf", &["centrifuge-json"]));
+        assert!(wants_protobuf("", &["centrifuge-protobuf"]));
+        assert!(!wants_protobuf("", &["centrifuge-protobuf", "centrifuge-json"]));
+        assert!(!wants_protobuf("format=json&cf_protocol_version=v2", &["other"]));
+    }
+
+    #[test]
+    fn native_pings_are_asked_for_in_the_query() {
+        assert_eq!(ping_style("cf_ws_frame_ping_pong=true"), PingStyle::Frames);
+        assert_eq!(ping_style("cf_ws_frame_ping_pong=false"), PingStyle::Messages);
+    }
+}

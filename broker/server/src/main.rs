@@ -1,0 +1,116 @@
+//! `fanwire`: the real-time message broker, its configuration tools and command-line clients.
+//!
+//! This file reads the command line, starts what it asks for, and tells how it ended.
+
+mod cli;
+mod client;
+mod config;
+mod dev;
+mod failure;
+mod http;
+mod listener;
+mod log;
+mod mesh;
+mod metrics;
+mod node;
+mod output;
+mod reactor;
+mod start_error;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, ConfigCommand, DevArgs, ServeArgs};
+use crate::config::{Loaded, Sources};
+use crate::failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_reader_gone() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&failure.told());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Dev(args) => dev(args),
+        Command::Serve(args) => serve(args),
+        Command::Config { action } => config(action),
+        Command::Pub(args) => Ok(client::publish(args)?),
+        Command::Sub(args) => Ok(client::subscribe(args)?),
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let Loaded { config, warnings, .. } = sources(args)?.load()?;
+    log::start(&config.log)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    // The node says in the log where it listens.
+    node::run(config, |_| {})?;
+    Ok(())
+}
+
+fn dev(args: &DevArgs) -> Result<(), Failure> {
+    let flags = args.overrides();
+    let preset = dev::preset(&flags);
+    let environment = config::process_environment()?;
+    // No file: `dev` is what it is wherever it is started.
+    let environment = environment.into_iter().filter(|(name, _)| name != config::FILE_VARIABLE);
+    let sources = Sources { preset, file: None, environment: environment.collect(), flags };
+    let Loaded { mut config, warnings, .. } = sources.load()?;
+    log::start(&config.log)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let api_key = config.api.keys.first().cloned();
+    let (server, admin) = (config.server.clone(), config.admin.clone());
+    let announce = |started: &node::Started| {
+        // A newcomer who closed stdout does not want to read this.
+        let _ = output::line(&dev::welcome(started, api_key.as_deref()));
+        if let Some(exposure) = dev::exposure(&server) {
+            output::note(&exposure);
+        }
+    };
+    match node::run(config.clone(), announce) {
+        Err(error) if dev::may_move_admin(&admin, &error) => {
+            config.admin.address.set_port(0);
+            node::run(config, announce)?;
+        }
+        ended => ended?,
+    }
+    Ok(())
+}
+
+fn config(action: &ConfigCommand) -> Result<(), Failure> {
+    match action {
+        ConfigCommand::Default => output::line(config::DEFAULT_FILE.trim_end())?,
+        ConfigCommand::Show(args) => output::line(sources(args)?.load()?.shown().trim_end())?,
+        ConfigCommand::Check(args) => {
+            let sources = sources(args)?;
+            for warning in &sources.load()?.warnings {
+                output::note(&format!("warning: {warning}"));
+            }
+            output::line(&match sources.file() {
+                Some(file) => format!("{}: ok", file.display()),
+                None => "defaults and environment: ok".to_owned(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn sources(args: &ServeArgs) -> Result<Sources, Failure> {
+    let environment = config::process_environment()?;
+    let file = args.config.clone();
+    Ok(Sources { preset: Vec::new(), file, environment, flags: args.overrides() })
+}

@@ -1,0 +1,266 @@
+//! The loop of a shard: it owns the sockets, the ring that watches them, and core's [`Shard`].
+//!
+//! One turn (see [`Reactor::turn`]): wait for the ring, at most 1.5 ms; handle what it reports; take
+//! what other shards sent; let timers run; then carry out what core wants done, all writes of a
+//! socket in one. After some turns without an event the thread parks in glommio's ring
+//! (`sleep.rs`) and costs nothing until its own ring, its doorbell or a timer wakes it.
+//!
+//! `node.rs` starts one reactor per core and gives it its [`Seat`].
+
+mod accept;
+mod drain;
+mod flush;
+mod receive;
+mod requests;
+#[allow(unsafe_code, reason = "raw submissions and descriptors; see docs/adr/0001")]
+mod ring;
+mod sleep;
+mod socket;
+
+use std::io;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanwire_core::config::{ClientSettings, NodeInfo};
+use fanwire_core::{Place, Shard, Time};
+use glommio::io::BufferedFile;
+
+use crate::config::Config;
+use crate::http::{HttpServer, Site};
+use crate::mesh::{Doorbell, Lanes};
+use crate::metrics::{Metrics, ReactorCounters, Snapshot};
+
+use accept::Doors;
+use drain::Stage;
+pub(crate) use drain::{Order, Orders};
+pub(crate) use ring::Ring;
+use ring::{Event, Series, Token};
+use socket::{SocketKey, Sockets};
+
+/// The one buffer that all sockets of a shard are read into.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// How often a shard leaves its counters for a scrape while it is busy.
+const PUBLISH_INTERVAL_MS: u64 = 250;
+
+/// Everything a shard needs to start.
+pub(crate) struct Seat {
+    /// Which shard of how many.
+    pub(crate) place: Place,
+    /// The node's configuration.
+    pub(crate) config: Arc<Config>,
+    /// What the node says about itself.
+    pub(crate) node: Arc<NodeInfo>,
+    /// Randomness for core.
+    pub(crate) seed: [u8; 32],
+    /// The node's start, time zero of every shard.
+    pub(crate) started: Instant,
+    /// Its listening socket on the public port.
+    pub(crate) public: TcpListener,
+    /// The admin port's listening socket, on one shard.
+    pub(crate) admin: Option<TcpListener>,
+    /// Its ends of the lanes.
+    pub(crate) lanes: Lanes,
+    /// What wakes it.
+    pub(crate) doorbell: Arc<Doorbell>,
+    /// What the node tells all shards.
+    pub(crate) orders: Arc<Orders>,
+    /// Where its counters go.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A running shard.
+pub(crate) struct Reactor {
+    place: Place,
+    client: ClientSettings,
+    started: Instant,
+    now: Time,
+    shard: Shard,
+    ring: Ring,
+    events: Vec<Event>,
+    sockets: Sockets,
+    doors: Doors,
+    http: HttpServer,
+    lanes: Lanes,
+    doorbell: Arc<Doorbell>,
+    /// The doorbell's poll is in the ring.
+    doorbell_armed: bool,
+    orders: Arc<Orders>,
+    stage: Stage,
+    metrics: Arc<Metrics>,
+    counters: ReactorCounters,
+    publish_at: Time,
+    scratch: Box<[u8]>,
+    /// Small chunks of one socket are joined here for one send.
+    gather: Vec<u8>,
+    /// Sockets that had more to read, or to say, than their share of the turn.
+    again: Vec<(SocketKey, Hangup)>,
+    /// Core has more to be done than the budget of the turn allowed.
+    outputs_left: bool,
+    /// Turns since anything happened.
+    quiet_turns: u32,
+    /// What the parked thread reads through glommio.
+    watch: BufferedFile,
+}
+
+/// Whether the peer has closed its side, so that reading must go on to the end of the stream: no
+/// further event will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangup {
+    Seen,
+    NotSeen,
+}
+
+impl Reactor {
+    /// Sets up a shard on the executor of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// No ring, or no descriptor.
+    pub(crate) fn new(seat: Seat) -> io::Result<Self> {
+        let now = Time::ZERO;
+        let settings = Arc::new(seat.config.settings.clone());
+        let client = settings.client.clone();
+        let site = Site::new(&seat.config, Arc::clone(&seat.metrics));
+        Ok(Self {
+            place: seat.place,
+            client,
+            started: seat.started,
+            now,
+            shard: Shard::new(seat.place, settings, seat.node, seat.seed, now),
+            ring: Ring::new()?,
+            events: Vec::new(),
+            sockets: Sockets::default(),
+            doors: Doors::new(seat.public, seat.admin),
+            http: HttpServer::new(site),
+            lanes: seat.lanes,
+            doorbell: seat.doorbell,
+            doorbell_armed: false,
+            orders: seat.orders,
+            stage: Stage::Running,
+            metrics: seat.metrics,
+            counters: ReactorCounters::default(),
+            publish_at: now,
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            gather: Vec::with_capacity(SCRATCH_BYTES),
+            again: Vec::new(),
+            outputs_left: false,
+            quiet_turns: 0,
+            watch: ring::watch_file()?,
+        })
+    }
+
+    /// Runs the shard until it is ordered to end.
+    ///
+    /// # Errors
+    ///
+    /// The ring failed; the shard cannot go on.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        while self.stage != Stage::Ended {
+            self.turn()?;
+            glommio::yield_if_needed().await;
+            if self.may_park() {
+                self.park().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.arm();
+        self.wait()?;
+        self.now = Time::ZERO.after(self.started.elapsed());
+
+        let mut busy = self.handle_events();
+        busy |= self.read_again();
+        busy |= self.receive_batches();
+        busy |= self.obey_orders();
+        busy |= self.handle_timeouts();
+        busy |= self.handle_outputs();
+
+        self.report_quiet();
+        if self.now >= self.publish_at {
+            self.publish_counters();
+        }
+        self.quiet_turns = if busy { 0 } else { self.quiet_turns.saturating_add(1) };
+        Ok(())
+    }
+
+    /// Puts into the ring what must always be there and is not.
+    fn arm(&mut self) {
+        if !self.doorbell_armed {
+            self.doorbell_armed = true;
+            self.ring.poll_readable(Token::Doorbell, self.doorbell.file());
+        }
+        self.arm_doors();
+    }
+
+    fn handle_events(&mut self) -> bool {
+        let mut events = std::mem::take(&mut self.events);
+        self.ring.take_events(&mut events);
+        let mut busy = false;
+        for event in events.drain(..) {
+            busy |= !matches!(event, Event::Nothing);
+            match event {
+                Event::Accepted(door, result, series) => self.accepted(door, result, series),
+                Event::Readable { socket, hangup, series } => {
+                    let hangup = if hangup { Hangup::Seen } else { Hangup::NotSeen };
+                    self.readable(socket, hangup, series);
+                }
+                Event::Writable(socket) => self.writable(socket),
+                // The lanes are looked at in every turn; the bell is only there to end a sleep.
+                Event::Doorbell(series) => self.doorbell_armed = series == Series::GoesOn,
+                Event::Nothing => {}
+            }
+        }
+        self.events = events;
+        busy
+    }
+
+    fn receive_batches(&mut self) -> bool {
+        let (shard, now) = (&mut self.shard, self.now);
+        let busy = self.lanes.receive(|from, batch| shard.handle_batch(now, from, batch));
+        while let Some(to) = self.lanes.pop_reopened() {
+            self.shard.handle_lane(to, true);
+        }
+        busy
+    }
+
+    fn handle_timeouts(&mut self) -> bool {
+        let mut busy = false;
+        if self.shard.next_timeout().is_some_and(|time| time <= self.now) {
+            self.shard.handle_timeout(self.now);
+            busy = true;
+        }
+        while let Some(key) = self.sockets.pop_expired(self.now) {
+            tracing::debug!(shard = self.place.index.0, "socket timed out");
+            self.hang_up(key);
+            busy = true;
+        }
+        busy
+    }
+
+    fn publish_counters(&mut self) {
+        self.publish_at = Time::from_millis(self.now.as_millis() + PUBLISH_INTERVAL_MS);
+        self.counters.sockets = self.sockets.open_count() as u64;
+        let snapshot = Snapshot { core: self.shard.counters(), reactor: self.counters };
+        self.metrics.publish(self.place.index.as_usize(), snapshot);
+    }
+
+    /// Runs the code that serves one socket. If it panics, that socket is closed, and only that.
+    fn contain<T>(&mut self, key: SocketKey, serve: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| serve(self))) {
+            Ok(result) => Some(result),
+            Err(_) => {
+                self.counters.panics += 1;
+                tracing::error!(
+                    shard = self.place.index.0,
+                    "a bug in the code that serves a connection; the connection is closed"
+                );
+                self.hang_up(key);
+                None
+            }
+        }
+    }
+}
