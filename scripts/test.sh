@@ -148,16 +148,16 @@ step_hostile() {
 
 # ---- load
 
-# Starts a broker with 2 shards; sets broker_pid, broker_output and broker_address.
+# Starts a broker with 2 shards; sets broker_pid, broker_output and broker_url.
 start_broker() {
     broker_output="$(mktemp)"
     "$BROKER_BIN" dev --listen 127.0.0.1:0 --shards 2 --api-key "$1" >"$broker_output" &
     broker_pid=$!
-    broker_address=""
+    broker_url=""
     local tries
     for ((tries = 0; tries < 300; tries++)); do
-        broker_address="$(grep -om1 '127\.0\.0\.1:[0-9]\+' "$broker_output" || true)"
-        [ -n "$broker_address" ] && return
+        broker_url="$(grep -om1 'ws://127\.0\.0\.1:[0-9]*/connection/websocket' "$broker_output" || true)"
+        [ -n "$broker_url" ] && return
         kill -0 "$broker_pid" 2>/dev/null || break
         sleep 0.1
     done
@@ -177,7 +177,7 @@ stop_broker() {
 load() {
     start_broker "a-key-for-the-load"
     "$TARGET/test-release/fanwire-bench" fanout --server-pid "$broker_pid" \
-        --url "ws://$broker_address/connection/websocket" "$@"
+        --url "$broker_url" "$@"
     stop_broker
 }
 

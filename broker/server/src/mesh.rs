@@ -123,17 +123,14 @@ impl Lanes {
     }
 
     /// Hands over what has arrived, lane by lane, at most one filling of each.
-    pub(crate) fn receive(&mut self, mut handle: impl FnMut(ShardIndex, Batch)) -> bool {
-        let mut any = false;
+    pub(crate) fn receive(&mut self, mut handle: impl FnMut(ShardIndex, Batch)) {
         for (lane, index) in self.incoming.iter_mut().zip(0..) {
             let Some(lane) = lane else { continue };
             for _ in 0..LANE_BATCHES_MAX {
                 let Ok(batch) = lane.pop() else { break };
-                any = true;
                 handle(ShardIndex(index), batch);
             }
         }
-        any
     }
 }
 

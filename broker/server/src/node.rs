@@ -35,8 +35,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const EXIT_BUG: i32 = 70;
 /// Depth of glommio's rings; next to nothing runs in them.
 const GLOMMIO_RING_DEPTH: usize = 128;
-/// How long the loop may keep other tasks of its executor waiting.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// The loop is the executor's only task and never gives way. glommio goes to sleep without having
+/// run a task if this timer fires first, so it must not fire while the thread starts.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 
 /// What a started node has to say.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +199,7 @@ fn run_shard(
         match Reactor::new(seat) {
             Ok(reactor) => {
                 report(Ok(()));
-                reactor.run().await.map_err(|error| error.to_string())
+                reactor.run().map_err(|error| error.to_string())
             }
             Err(error) => {
                 report(Err(error.to_string()));

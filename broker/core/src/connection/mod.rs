@@ -130,7 +130,7 @@ impl Connection {
         self.outbox.written(count);
     }
 
-    /// Queues a push.
+    /// Queues a push: it passes replies that are awaited, but none that waits itself.
     pub(crate) fn push(&mut self, frame: Frame) {
         match &mut self.pipeline {
             Some(pipeline) if pipeline.holds_frames() => pipeline.push(frame),
@@ -138,8 +138,8 @@ impl Connection {
         }
     }
 
-    /// Queues a reply that is ready at once.
-    pub(crate) fn reply(&mut self, frame: Frame) {
+    /// Queues a frame behind the replies that are awaited.
+    pub(crate) fn push_in_order(&mut self, frame: Frame) {
         match &mut self.pipeline {
             Some(pipeline) => pipeline.push(frame),
             None => self.outbox.push(frame),

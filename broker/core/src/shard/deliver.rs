@@ -53,12 +53,21 @@ impl Shard {
         }
     }
 
+    /// Queues a push that keeps its place among the replies.
+    pub(super) fn push_in_order(&mut self, id: ConnectionId, push: &Push<'_>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let frame = push_frame(&mut self.scratch, connection.adapter.encoding(), push);
+            connection.push_in_order(frame);
+            self.queued(id);
+        }
+    }
+
     /// Queues a reply that is ready.
     pub(super) fn reply(&mut self, id: ConnectionId, command: u32, reply: &Reply<'_>) {
         self.count_refusal(reply);
         if let Some(connection) = self.connections.get_mut(id) {
             let encoding = connection.adapter.encoding();
-            connection.reply(reply_frame(&mut self.scratch, encoding, command, reply));
+            connection.push_in_order(reply_frame(&mut self.scratch, encoding, command, reply));
             self.queued(id);
         }
     }
@@ -99,7 +108,7 @@ impl Shard {
     }
 
     fn close_slow(&mut self, id: ConnectionId) {
-        self.counters.slow += 1;
+        self.counters.slow += u64::from(self.is_open(id));
         self.disconnect(id, &Disconnect::SLOW, "outbox over outbox_bytes_max");
     }
 }

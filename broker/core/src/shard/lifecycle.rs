@@ -191,7 +191,7 @@ impl Shard {
         Time::from_millis(u64::try_from(at.next_multiple_of(step)).unwrap_or(u64::MAX))
     }
 
-    fn is_open(&self, id: ConnectionId) -> bool {
+    pub(super) fn is_open(&self, id: ConnectionId) -> bool {
         self.connections
             .get(id)
             .is_some_and(|connection| !matches!(connection.phase, Phase::Closing(_)))

@@ -125,17 +125,8 @@ struct AskedSubscribe {
     topic: TopicRef,
     ticket: Ticket,
     id: u32,
-    ended: Ended,
-}
-
-/// Whether a subscription was ended before it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    No,
-    /// By the client's unsubscribe, whose reply waits behind that of the subscribe.
-    ByClient,
-    /// By the backend; the client is still to be told.
-    ByBackend,
+    /// It was unsubscribed before it began.
+    ended: bool,
 }
 
 impl Shard {

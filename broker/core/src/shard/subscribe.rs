@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::message::Message;
-use super::{AskedSubscribe, Ended, Pending, Shard};
+use super::{AskedSubscribe, Pending, Shard};
 use crate::api::Published;
 use crate::connection::Phase;
 use crate::fault::Refusal;
@@ -48,7 +48,7 @@ impl Shard {
         };
         let ticket = connection.reserve().ok_or(Refusal::Overloaded)?;
         let topic = self.local.find_or_insert(name);
-        let asked = AskedSubscribe { connection: id, topic, ticket, id: command, ended: Ended::No };
+        let asked = AskedSubscribe { connection: id, topic, ticket, id: command, ended: false };
         let request = self.ask(Pending::Subscribe(asked))?;
         if let Some(session) = self.connections.get_mut(id).and_then(|found| found.session_mut()) {
             let state = SubscriptionState::Asked(request);
@@ -78,16 +78,13 @@ impl Shard {
             Err(refusal) => Reply::Refused(refusal),
         };
         match outcome {
-            Ok(()) if asked.ended == Ended::No => self.begin(asked.connection, asked.topic),
-            Err(_) if asked.ended == Ended::No => {
+            Ok(()) if !asked.ended => self.begin(asked.connection, asked.topic),
+            Err(_) if !asked.ended => {
                 self.forget(asked.connection, asked.topic);
             }
             _ => {}
         }
         self.fill(asked.connection, asked.ticket, asked.id, &reply);
-        if asked.ended == Ended::ByBackend {
-            self.push_unsubscribed(asked.connection, asked.topic);
-        }
         self.leave_if_unused(asked.topic);
     }
 
@@ -120,51 +117,36 @@ impl Shard {
     /// A client's unsubscribe. It succeeds for topics that were never subscribed to as well.
     pub(super) fn unsubscribe(&mut self, id: ConnectionId, command: u32, name: &str) {
         if let Some(topic) = self.local.find(name) {
-            self.end_subscription(id, topic, Ended::ByClient);
+            self.end_subscription(id, topic);
         }
         self.reply(id, command, &Reply::Unsubscribed);
     }
 
-    /// A backend's unsubscribe; whether there was something to end.
+    /// A backend's unsubscribe. The client learns of it in the place that it has among its own
+    /// commands: behind the reply to the subscribe, before the reply to a later one.
     pub(super) fn unsubscribe_by_backend(&mut self, id: ConnectionId, topic: TopicRef) {
-        if let Some(SubscriptionState::Live { .. }) =
-            self.end_subscription(id, topic, Ended::ByBackend)
-        {
-            self.push_unsubscribed(id, topic);
-            self.leave_if_unused(topic);
-        }
-    }
-
-    fn push_unsubscribed(&mut self, id: ConnectionId, topic: TopicRef) {
         let Some(name) = self.local.topic(topic).map(|local| Arc::clone(&local.name)) else {
             return;
         };
+        self.end_subscription(id, topic);
         let (code, reason) = UNSUBSCRIBED_BY_SERVER;
-        self.push(id, &Push::Unsubscribed { topic: &name, code, reason });
+        self.push_in_order(id, &Push::Unsubscribed { topic: &name, code, reason });
     }
 
-    /// Ends one subscription of a session; in which state it was.
-    fn end_subscription(
-        &mut self,
-        id: ConnectionId,
-        topic: TopicRef,
-        ended: Ended,
-    ) -> Option<SubscriptionState> {
-        let state = self.forget(id, topic)?;
-        match state {
-            SubscriptionState::Asked(request) => {
+    /// Ends one subscription of a session, if there is one.
+    fn end_subscription(&mut self, id: ConnectionId, topic: TopicRef) {
+        match self.forget(id, topic) {
+            None => {}
+            Some(SubscriptionState::Asked(request)) => {
                 if let Some(Pending::Subscribe(asked)) = self.requests.get_mut(request) {
-                    asked.ended = ended;
+                    asked.ended = true;
                 }
             }
-            SubscriptionState::Live { index } => {
+            Some(SubscriptionState::Live { index }) => {
                 self.remove_subscriber(topic, index);
-                if ended == Ended::ByClient {
-                    self.leave_if_unused(topic);
-                }
+                self.leave_if_unused(topic);
             }
         }
-        Some(state)
     }
 
     /// Ends all subscriptions of a connection that goes.

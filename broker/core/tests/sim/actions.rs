@@ -18,10 +18,26 @@ impl World {
         if open >= self.plan.clients {
             return;
         }
-        let index = self.clients.len();
         let shard = self.random.random_range(0..self.shards.len());
-        let pings =
-            if self.random.random() { PingStyle::Messages } else { PingStyle::Frames };
+        let (index, mut text) = self.open_at(shard);
+        if self.random.random() {
+            text.push('\n');
+            text.push_str(&self.random_command(index));
+        }
+        self.send(index, &text);
+    }
+
+    /// A client that is subscribed to a topic from its first message on.
+    pub(crate) fn open_subscriber(&mut self, shard: usize, topic: usize) {
+        let (index, connect) = self.open_at(shard);
+        let subscribe = self.subscribe(index, topic);
+        self.send(index, &format!("{connect}\n{subscribe}"));
+    }
+
+    /// Opens a connection; the client's index, and the command with which it begins.
+    fn open_at(&mut self, shard: usize) -> (usize, String) {
+        let index = self.clients.len();
+        let pings = if self.random.random() { PingStyle::Messages } else { PingStyle::Frames };
         let socket = SocketId(index as u64);
         let connection = self.shards[shard].open(self.now, socket, Adapter::CentrifugoJson, pings);
         self.model.note(|| format!("c{index} opens at shard {shard}"));
@@ -30,13 +46,8 @@ impl World {
             call.concerns(&mut client);
         }
         let id = client.ask(Asked::Connect);
-        let mut text = format!(r#"{{"id":{id},"connect":{{}}}}"#);
         self.clients.push(client);
-        if self.random.random() {
-            text.push('\n');
-            text.push_str(&self.random_command(index));
-        }
-        self.send(index, &text);
+        (index, format!(r#"{{"id":{id},"connect":{{}}}}"#))
     }
 
     fn open_client(&mut self) -> Option<usize> {

@@ -17,6 +17,10 @@ pub(crate) struct Awaited {
     closes: Vec<u16>,
     /// Topics that everybody was to be unsubscribed from.
     unsubscribes: Vec<usize>,
+    /// Subscriptions that it must end.
+    ends: Vec<usize>,
+    /// Its operations may overtake one another.
+    parallel: bool,
 }
 
 /// What one operation of a call is to be answered with.
@@ -44,6 +48,7 @@ impl World {
         let mut awaited = Awaited::default();
         if self.random.random_ratio(1, 4) {
             awaited.batch = true;
+            awaited.parallel = self.random.random();
             let count = self.random.random_range(0..4);
             let commands: Vec<_> = (0..count)
                 .map(|_| {
@@ -51,8 +56,7 @@ impl World {
                     format!(r#"{{"{method}":{body}}}"#)
                 })
                 .collect();
-            let parallel: bool = self.random.random();
-            let commands = commands.join(",");
+            let (commands, parallel) = (commands.join(","), awaited.parallel);
             let body = format!(r#"{{"commands":[{commands}],"parallel":{parallel}}}"#);
             self.ask("batch", &body, awaited);
         } else {
@@ -61,9 +65,24 @@ impl World {
         }
     }
 
+    /// A backend publishes data of some length by way of a shard; the publication's number.
+    pub(crate) fn publish_at(&mut self, shard: usize, topic: usize, pad: &str) -> usize {
+        let label = self.model.next_label();
+        let publisher = Publisher::Call(self.calls_made);
+        let number = self.model.publish(label, topic, publisher, true, false);
+        let body = format!(r#"{{"channel":"t{topic}","data":{{"n":{label},"pad":"{pad}"}}}}"#);
+        let expected = vec![Expected::Publish(number)];
+        self.ask_at(shard, "publish", &body, Awaited { expected, ..Awaited::default() });
+        number
+    }
+
     /// Hands a call to some shard.
     fn ask(&mut self, method: &str, body: &str, awaited: Awaited) {
         let shard = self.random.random_range(0..self.shards.len());
+        self.ask_at(shard, method, body, awaited);
+    }
+
+    fn ask_at(&mut self, shard: usize, method: &str, body: &str, awaited: Awaited) {
         let id = self.calls_made;
         self.calls_made += 1;
         self.model.tick();
@@ -118,6 +137,9 @@ impl World {
         let publisher = Publisher::Call(self.calls_made);
         let number = self.model.publish(label, topic, publisher, placed, too_big);
         awaited.expected.push(Expected::Publish(number));
+        for interval in awaited.ends.iter().filter(|_| !awaited.parallel) {
+            self.model.intervals[*interval].barred.push(number);
+        }
         format!(r#"{{"channel":"t{topic}","data":{data},"skip_history":{}}}"#, !placed)
     }
 
@@ -143,10 +165,17 @@ impl World {
             Some(index) => *self.clients[index].unsubscribes.entry(topic).or_default() += 1,
             None => awaited.unsubscribes.push(topic),
         }
-        for client in self.clients.iter().filter(|client| one.is_none_or(|one| one == client.index))
-        {
+        let now = self.model.tick();
+        for client in &mut self.clients {
+            if client.id.is_none() || one.is_some_and(|one| one != client.index) {
+                continue;
+            }
             if let Some(&interval) = client.live.get(&topic) {
                 self.model.intervals[interval].must_end = true;
+                awaited.ends.push(interval);
+            }
+            if client.uplink.is_empty() {
+                client.unsubscribed.insert(topic, now);
             }
         }
         let client = one.and_then(|index| self.clients[index].id.clone()).unwrap_or_default();
@@ -181,7 +210,11 @@ impl World {
         self.model.note(|| format!("call {} is answered {text}", call.0));
         let awaited = self.calls.remove(&call.0);
         ensure!(awaited.is_some(), None, None, "call {} is answered twice", call.0);
-        let Awaited { batch, expected, .. } = awaited.unwrap_or_default();
+        let Awaited { batch, expected, ends, .. } = awaited.unwrap_or_default();
+        let now = self.model.tick();
+        for interval in ends {
+            self.model.intervals[interval].end_told.get_or_insert(now);
+        }
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let replies = match batch {
             true => answer["replies"].as_array().cloned().unwrap_or_default(),
@@ -216,7 +249,8 @@ impl World {
                 Ok(())
             }
             Expected::Done(method) => {
-                let empty = result(method).and_then(Value::as_object).is_some_and(|it| it.is_empty());
+                let empty =
+                    result(method).and_then(Value::as_object).is_some_and(|it| it.is_empty());
                 ensure!(empty, None, None, "{}", missing(method));
                 Ok(())
             }

@@ -55,12 +55,16 @@ pub(crate) struct Client {
     pub(crate) closes: BTreeSet<u16>,
     /// How often backends have asked to unsubscribe it, by topic.
     pub(crate) unsubscribes: BTreeMap<usize, u32>,
+    /// When a backend last unsubscribed it with nothing on the way to the broker, by topic.
+    pub(crate) unsubscribed: BTreeMap<usize, Tick>,
     /// A backend has disconnected it after it was connected.
     pub(crate) must_close: bool,
     /// It has sent what is no valid command.
     pub(crate) misbehaved: bool,
     /// It has sent a close frame, or has chosen not to.
     pub(crate) closing: bool,
+    /// Pings that it has read.
+    pub(crate) pings_read: u32,
     /// Pings that it has read and not answered.
     pub(crate) owed_pongs: u32,
     /// Time has passed while something between it and the broker waited, so that it may be too
@@ -94,9 +98,11 @@ impl Client {
             live: BTreeMap::new(),
             closes: BTreeSet::new(),
             unsubscribes: BTreeMap::new(),
+            unsubscribed: BTreeMap::new(),
             must_close: false,
             misbehaved: false,
             closing: false,
+            pings_read: 0,
             owed_pongs: 0,
             late: false,
             late_before: false,
@@ -131,6 +137,7 @@ impl Client {
     }
 
     fn ping(&mut self) {
+        self.pings_read += 1;
         self.owed_pongs += 1;
         self.late_before = std::mem::take(&mut self.late);
     }
@@ -195,12 +202,7 @@ impl Client {
         Ok(())
     }
 
-    fn told(
-        &mut self,
-        payload: &[u8],
-        rules: &Rules,
-        model: &mut Model,
-    ) -> Result<(), Violation> {
+    fn told(&mut self, payload: &[u8], rules: &Rules, model: &mut Model) -> Result<(), Violation> {
         let code = payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
         let justified = match code {
             0 | 1000 => self.phase == Phase::Leaving,
@@ -217,12 +219,7 @@ impl Client {
         Ok(())
     }
 
-    fn message(
-        &mut self,
-        line: &[u8],
-        rules: &Rules,
-        model: &mut Model,
-    ) -> Result<(), Violation> {
+    fn message(&mut self, line: &[u8], rules: &Rules, model: &mut Model) -> Result<(), Violation> {
         let by = Some(self.index);
         if line == b"{}" {
             ensure!(self.pings == PingStyle::Messages, by, None, "a ping message");
@@ -266,7 +263,8 @@ impl Client {
                 ensure!(!before, by, Some(topic), "subscribed although it was subscribed");
                 let room = self.live.len() < rules.topics_max;
                 ensure!(room, by, Some(topic), "subscribed above the limit");
-                self.live.insert(topic, model.begin(self.index, topic, sent));
+                let must_end = self.unsubscribed.get(&topic).is_some_and(|at| sent < *at);
+                self.live.insert(topic, model.begin(self.index, topic, sent, must_end));
             }
             (Asked::Unsubscribe { topic }, Message { unsubscribe: Some(_), .. }) => {
                 if let Some(interval) = self.live.remove(&topic) {
@@ -308,12 +306,7 @@ impl Client {
         Ok(())
     }
 
-    fn push(
-        &mut self,
-        push: Push<'_>,
-        rules: &Rules,
-        model: &mut Model,
-    ) -> Result<(), Violation> {
+    fn push(&mut self, push: Push<'_>, rules: &Rules, model: &mut Model) -> Result<(), Violation> {
         let by = Some(self.index);
         let topic = rules.topic(push.channel);
         let Some(interval) = self.live.get(&topic).copied() else {

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 
 use crate::client::Phase;
-use crate::model::{Violation, ensure};
+use crate::model::{Publisher, Violation, ensure};
 use crate::verdict;
 use crate::world::World;
 
@@ -29,12 +29,13 @@ impl World {
         verdict::check(&self.model)?;
         self.check_publishers()?;
         self.check_counts()?;
+        self.check_pings()?;
         self.part()?;
         self.nothing_left()
     }
 
     /// Lets everything arrive, without time passing.
-    fn settle(&mut self) -> Result<(), Violation> {
+    pub(crate) fn settle(&mut self) -> Result<(), Violation> {
         for round in 0.. {
             ensure!(round < 1_000, None, None, "the node does not come to rest");
             let mut idle = true;
@@ -104,8 +105,8 @@ impl World {
                 continue;
             };
             let publisher = match publication.publisher {
-                crate::model::Publisher::Call(_) => None,
-                crate::model::Publisher::Client(index) => {
+                Publisher::Call(_) => None,
+                Publisher::Client(index) => {
                     let client = &self.clients[index];
                     // A client that was gone before it read its own id cannot be compared.
                     client.id.clone().or_else(|| told.clone())
@@ -113,7 +114,12 @@ impl World {
             };
             let topic = Some(publication.topic);
             let right = *told == publisher;
-            ensure!(right, None, topic, "{number} is said to come from {told:?}, not {publisher:?}");
+            ensure!(
+                right,
+                None,
+                topic,
+                "{number} is said to come from {told:?}, not {publisher:?}"
+            );
         }
         Ok(())
     }
@@ -146,6 +152,22 @@ impl World {
             named.map(|(name, found)| json!({name: found["num_clients"]})).collect::<Vec<Value>>(),
         );
         ensure!(found == expected, None, None, "it holds {found:?}, clients see {expected:?}");
+        Ok(())
+    }
+
+    /// Every client is pinged, and lives on when it answers.
+    fn check_pings(&mut self) -> Result<(), Violation> {
+        let before: Vec<_> =
+            self.clients.iter().map(|client| (client.phase, client.pings_read)).collect();
+        for _ in 0..12 {
+            self.pass(self.plan.rules.ping_interval_ms / 10);
+            self.settle()?;
+        }
+        for (client, before) in self.clients.iter().zip(before) {
+            let pinged = client.phase == Phase::Open && client.pings_read > before.1;
+            let never = before.0 != Phase::Open || client.id.is_none();
+            ensure!(pinged || never, Some(client.index), None, "it was not pinged in time");
+        }
         Ok(())
     }
 

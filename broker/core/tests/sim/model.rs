@@ -73,6 +73,10 @@ pub(crate) struct Interval {
     pub(crate) ended: Option<Tick>,
     /// A backend has ended it, whether the client knows already or not.
     pub(crate) must_end: bool,
+    /// When the backend was told so. What is published later is not for this one.
+    pub(crate) end_told: Option<Tick>,
+    /// Publications that follow the order to end it within one call.
+    pub(crate) barred: Vec<usize>,
     /// Publications in the order in which they were read.
     pub(crate) seen: Vec<usize>,
     pub(crate) last_offset: Option<u64>,
@@ -200,7 +204,13 @@ impl Model {
     }
 
     /// A client reads that it is subscribed.
-    pub(crate) fn begin(&mut self, client: usize, topic: usize, asked: Tick) -> usize {
+    pub(crate) fn begin(
+        &mut self,
+        client: usize,
+        topic: usize,
+        asked: Tick,
+        must_end: bool,
+    ) -> usize {
         let begun = self.tick();
         self.intervals.push(Interval {
             client,
@@ -208,7 +218,9 @@ impl Model {
             asked,
             begun,
             ended: None,
-            must_end: false,
+            must_end,
+            end_told: None,
+            barred: Vec::new(),
             seen: Vec::new(),
             last_offset: None,
         });
@@ -235,6 +247,9 @@ impl Model {
         ensure!(!publication.refused, by, of, "{number} was refused, but delivered");
         let early = publication.acked.is_some_and(|acked| acked < asked);
         ensure!(!early, by, of, "{number} was acknowledged before the subscribe was sent");
+        let Interval { end_told, barred, .. } = &self.intervals[interval];
+        let late = end_told.is_some_and(|told| publication.sent > told) || barred.contains(&number);
+        ensure!(!late, by, of, "{number} was published after the subscription was ended");
         let info = publication.info.get_or_insert_with(|| seen.info.clone());
         ensure!(*info == seen.info, by, of, "{number} comes from {info:?} and {:?}", seen.info);
         let placed = publication.placed == seen.offset.is_some();

@@ -58,6 +58,7 @@ pub(crate) struct Rules {
     pub(crate) small_outbox: bool,
     /// Only subscribers may publish.
     pub(crate) subscribers_publish: bool,
+    pub(crate) ping_interval_ms: u64,
     /// The node goes down.
     pub(crate) draining: bool,
 }
@@ -103,8 +104,27 @@ impl Plan {
             },
             small_outbox,
             subscribers_publish: random.random_ratio(1, 6),
+            ping_interval_ms: random.random_range(10_000..=70_000),
             draining: false,
         };
+        Self::by(rules, random)
+    }
+
+    /// Outboxes that hold everything.
+    pub(crate) fn roomy(random: &mut StdRng) -> Self {
+        let rules = Rules {
+            topics: 1,
+            topics_max: 1,
+            outbox_bytes_max: 1 << 30,
+            small_outbox: false,
+            subscribers_publish: false,
+            ping_interval_ms: 25_000,
+            draining: false,
+        };
+        Self::by(rules, random)
+    }
+
+    fn by(rules: Rules, random: &mut StdRng) -> Self {
         let settings = Arc::new(settings(&rules));
         let mut id = [0; 16];
         random.fill_bytes(&mut id);
@@ -152,6 +172,7 @@ fn settings(rules: &Rules) -> Settings {
         anonymous: true,
         outbox_bytes_max: rules.outbox_bytes_max,
         topics_max: rules.topics_max,
+        ping_interval: Duration::from_millis(rules.ping_interval_ms),
         ..ClientSettings::default()
     };
     Settings { client, topics, ..Settings::default() }

@@ -50,9 +50,12 @@ fn same_end(model: &Model) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The publications of each epoch by offset, with their topic. Epochs are seldom spelled out, so
+/// The publications of one epoch of a topic, by offset.
+type Order = BTreeMap<u64, usize>;
+
+/// The order of each epoch, with its topic. Epochs are seldom spelled out, so
 /// they are put together from what single clients have seen in a row.
-fn orders(model: &Model) -> Result<Vec<(usize, BTreeMap<u64, usize>)>, Violation> {
+fn orders(model: &Model) -> Result<Vec<(usize, Order)>, Violation> {
     let mut groups = Groups::new(model.publications.len());
     let mut epochs = BTreeMap::new();
     for (number, publication) in model.publications.iter().enumerate() {
@@ -66,7 +69,7 @@ fn orders(model: &Model) -> Result<Vec<(usize, BTreeMap<u64, usize>)>, Violation
             placed.for_each(|next| groups.join(*first, *next));
         }
     }
-    let mut orders: BTreeMap<usize, (usize, BTreeMap<u64, usize>)> = BTreeMap::new();
+    let mut orders: BTreeMap<usize, (usize, Order)> = BTreeMap::new();
     let mut named: BTreeMap<usize, &String> = BTreeMap::new();
     for (number, publication) in model.publications.iter().enumerate() {
         let Some(offset) = publication.offset else {
@@ -93,11 +96,7 @@ fn orders(model: &Model) -> Result<Vec<(usize, BTreeMap<u64, usize>)>, Violation
 
 /// The owner's order agrees with the order of events: what one publisher sent later comes later,
 /// and what was sent after the acknowledgement of another comes after that one.
-fn check_order(
-    model: &Model,
-    topic: usize,
-    order: &BTreeMap<u64, usize>,
-) -> Result<(), Violation> {
+fn check_order(model: &Model, topic: usize, order: &Order) -> Result<(), Violation> {
     let mut publishers: BTreeSet<(Publisher, usize)> = BTreeSet::new();
     let mut acked_later: Option<(Tick, usize)> = None;
     for &number in order.values().rev() {

@@ -46,6 +46,17 @@ impl World {
     pub(crate) fn new(seed: u64, shards: u16, traced: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let plan = Plan::new(&mut random);
+        Self::with(plan, random, shards, traced)
+    }
+
+    /// A node whose outboxes hold everything, so that nothing but lanes can be too full.
+    pub(crate) fn roomy(shards: u16) -> Self {
+        let mut random = StdRng::seed_from_u64(0);
+        let plan = Plan::roomy(&mut random);
+        Self::with(plan, random, shards, false)
+    }
+
+    fn with(plan: Plan, mut random: StdRng, shards: u16, traced: bool) -> Self {
         let now = Time::from_millis(random.random_range(0..100_000));
         let shard = |index| {
             let mut seed = [0; 32];

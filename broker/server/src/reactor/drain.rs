@@ -86,16 +86,15 @@ impl Reactor {
     }
 
     /// Follows the node's orders, one step per turn.
-    pub(super) fn obey_orders(&mut self) -> bool {
+    pub(super) fn obey_orders(&mut self) {
         let order = self.orders.current();
         match self.stage {
             _ if order == Order::Abandon => self.stage = Stage::Ended,
             Stage::Running if order >= Order::Drain => self.begin_drain(),
             Stage::Draining if order >= Order::Close => self.begin_close(),
             Stage::Closing if self.sockets.open_count() == 0 => self.stage = Stage::Ended,
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
     fn begin_drain(&mut self) {

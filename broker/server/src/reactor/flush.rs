@@ -27,7 +27,7 @@ const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Reactor {
     /// Carries out what core asks for, within the budget of a turn.
-    pub(super) fn handle_outputs(&mut self) -> bool {
+    pub(super) fn handle_outputs(&mut self) {
         let mut count = 0;
         let began = Instant::now();
         self.outputs_left = false;
@@ -40,7 +40,6 @@ impl Reactor {
                 break;
             }
         }
-        count > 0
     }
 
     fn handle_output(&mut self, output: Output) {

@@ -1,9 +1,8 @@
 //! The loop of a shard: it owns the sockets, the ring that watches them, and core's [`Shard`].
 //!
-//! One turn (see [`Reactor::turn`]): wait for the ring, at most 1.5 ms; handle what it reports; take
-//! what other shards sent; let timers run; then carry out what core wants done, all writes of a
-//! socket in one. After some turns without an event the thread parks in glommio's ring
-//! (`sleep.rs`) and costs nothing until its own ring, its doorbell or a timer wakes it.
+//! One turn (see [`Reactor::turn`]): wait for the ring; handle what it reports; take what other
+//! shards sent; let timers run; then carry out what core wants done, all writes of a socket in one.
+//! Where nothing is to be done the wait lasts until a socket, the doorbell or a timer ends it.
 //!
 //! `node.rs` starts one reactor per core and gives it its [`Seat`].
 
@@ -25,7 +24,6 @@ use std::time::Instant;
 
 use fanwire_core::config::{ClientSettings, NodeInfo};
 use fanwire_core::{Place, Shard, Time};
-use glommio::io::BufferedFile;
 
 use crate::config::Config;
 use crate::http::{HttpServer, Site};
@@ -98,10 +96,6 @@ pub(crate) struct Reactor {
     again: Vec<(SocketKey, Hangup)>,
     /// Core has more to be done than the budget of the turn allowed.
     outputs_left: bool,
-    /// Turns since anything happened.
-    quiet_turns: u32,
-    /// What the parked thread reads through glommio.
-    watch: BufferedFile,
 }
 
 /// Whether the peer has closed its side, so that reading must go on to the end of the stream: no
@@ -135,7 +129,6 @@ impl Reactor {
             doors: Doors::new(seat.public, seat.admin),
             http: HttpServer::new(site),
             lanes: seat.lanes,
-            doorbell: seat.doorbell,
             doorbell_armed: false,
             orders: seat.orders,
             stage: Stage::Running,
@@ -146,8 +139,7 @@ impl Reactor {
             gather: Vec::with_capacity(SCRATCH_BYTES),
             again: Vec::new(),
             outputs_left: false,
-            quiet_turns: 0,
-            watch: ring::watch_file()?,
+            doorbell: seat.doorbell,
         })
     }
 
@@ -156,13 +148,9 @@ impl Reactor {
     /// # Errors
     ///
     /// The ring failed; the shard cannot go on.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         while self.stage != Stage::Ended {
             self.turn()?;
-            glommio::yield_if_needed().await;
-            if self.may_park() {
-                self.park().await?;
-            }
         }
         Ok(())
     }
@@ -172,18 +160,17 @@ impl Reactor {
         self.wait()?;
         self.now = Time::ZERO.after(self.started.elapsed());
 
-        let mut busy = self.handle_events();
-        busy |= self.read_again();
-        busy |= self.receive_batches();
-        busy |= self.obey_orders();
-        busy |= self.handle_timeouts();
-        busy |= self.handle_outputs();
+        self.handle_events();
+        self.read_again();
+        self.receive_batches();
+        self.obey_orders();
+        self.handle_timeouts();
+        self.handle_outputs();
 
         self.report_quiet();
         if self.now >= self.publish_at {
             self.publish_counters();
         }
-        self.quiet_turns = if busy { 0 } else { self.quiet_turns.saturating_add(1) };
         Ok(())
     }
 
@@ -196,12 +183,10 @@ impl Reactor {
         self.arm_doors();
     }
 
-    fn handle_events(&mut self) -> bool {
+    fn handle_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         self.ring.take_events(&mut events);
-        let mut busy = false;
         for event in events.drain(..) {
-            busy |= !matches!(event, Event::Nothing);
             match event {
                 Event::Accepted(door, result, series) => self.accepted(door, result, series),
                 Event::Readable { socket, hangup, series } => {
@@ -215,30 +200,24 @@ impl Reactor {
             }
         }
         self.events = events;
-        busy
     }
 
-    fn receive_batches(&mut self) -> bool {
+    fn receive_batches(&mut self) {
         let (shard, now) = (&mut self.shard, self.now);
-        let busy = self.lanes.receive(|from, batch| shard.handle_batch(now, from, batch));
+        self.lanes.receive(|from, batch| shard.handle_batch(now, from, batch));
         while let Some(to) = self.lanes.pop_reopened() {
             self.shard.handle_lane(to, true);
         }
-        busy
     }
 
-    fn handle_timeouts(&mut self) -> bool {
-        let mut busy = false;
+    fn handle_timeouts(&mut self) {
         if self.shard.next_timeout().is_some_and(|time| time <= self.now) {
             self.shard.handle_timeout(self.now);
-            busy = true;
         }
         while let Some(key) = self.sockets.pop_expired(self.now) {
             tracing::debug!(shard = self.place.index.0, "socket timed out");
             self.hang_up(key);
-            busy = true;
         }
-        busy
     }
 
     fn publish_counters(&mut self) {

@@ -52,14 +52,10 @@ impl Reactor {
     }
 
     /// Sockets that had not had enough in the turn before.
-    pub(super) fn read_again(&mut self) -> bool {
-        if self.again.is_empty() {
-            return false;
-        }
+    pub(super) fn read_again(&mut self) {
         for (key, hangup) in std::mem::take(&mut self.again) {
             self.read(key, hangup);
         }
-        true
     }
 
     /// Reads a socket until it is empty or has had its share of the turn.

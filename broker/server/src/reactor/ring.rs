@@ -5,18 +5,14 @@
 //! Both turn into owned, typed values here. Nothing below knows what a socket is for.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use fanwire_core::Time;
-use glommio::io::BufferedFile;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use nix::libc;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use slotmap::{Key, KeyData};
 
 use super::socket::SocketKey;
@@ -48,8 +44,6 @@ pub(crate) enum Token {
     Accept(Door),
     /// The multishot poll of the shard's doorbell.
     Doorbell,
-    /// The timer that ends a park.
-    Timer,
     /// The multishot poll of a socket for bytes or a hang-up.
     Readable(SocketKey),
     /// The one-shot poll of a socket for room in its send buffer.
@@ -63,9 +57,8 @@ impl Token {
             Self::Accept(Door::Public) => (1, 0),
             Self::Accept(Door::Admin) => (2, 0),
             Self::Doorbell => (3, 0),
-            Self::Timer => (4, 0),
-            Self::Readable(key) => (5, key.data().as_ffi()),
-            Self::Writable(key) => (6, key.data().as_ffi()),
+            Self::Readable(key) => (4, key.data().as_ffi()),
+            Self::Writable(key) => (5, key.data().as_ffi()),
         };
         assert_eq!(rest & KIND_MASK, 0, "more sockets than a token can number");
         rest | (kind << INDEX_BITS)
@@ -77,9 +70,8 @@ impl Token {
             1 => Self::Accept(Door::Public),
             2 => Self::Accept(Door::Admin),
             3 => Self::Doorbell,
-            4 => Self::Timer,
-            5 => Self::Readable(key()),
-            6 => Self::Writable(key()),
+            4 => Self::Readable(key()),
+            5 => Self::Writable(key()),
             _ => Self::Ignored,
         }
     }
@@ -105,7 +97,7 @@ pub(crate) enum Event {
     Readable { socket: SocketKey, hangup: bool, series: Series },
     /// There may be room to write, or the poll was cancelled.
     Writable(SocketKey),
-    /// Nothing to act upon (timers, cancellations).
+    /// Nothing to act upon (cancellations).
     Nothing,
 }
 
@@ -114,10 +106,6 @@ pub(crate) struct Ring {
     ring: IoUring,
     /// Entries that found no room in the submission queue.
     backlog: VecDeque<squeue::Entry>,
-    /// The kernel reads it when the timer's entry is submitted; boxed so that it does not move.
-    timer: Box<Timespec>,
-    /// When the running timer fires; `None` = none runs.
-    timer_at: Option<Time>,
 }
 
 impl Ring {
@@ -134,12 +122,7 @@ impl Ring {
             .setup_clamp()
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
-        Ok(Self {
-            ring,
-            backlog: VecDeque::new(),
-            timer: Box::new(Timespec::new()),
-            timer_at: None,
-        })
+        Ok(Self { ring, backlog: VecDeque::new() })
     }
 
     /// Accepts on a listening socket until cancelled; sockets come nonblocking, close-on-exec.
@@ -169,23 +152,6 @@ impl Ring {
         self.push(opcode::AsyncCancel::new(token.to_bits()).build(), Token::Ignored);
     }
 
-    /// Makes sure that a completion comes at `at` or earlier. The timer is left running from one
-    /// use to the next: stopping it would make completions of its own each time.
-    pub(crate) fn wake_at(&mut self, now: Time, at: Time) {
-        if self.timer_at.is_some_and(|running| running <= at) {
-            return;
-        }
-        *self.timer = Timespec::from(at.since(now));
-        let timespec: *const Timespec = &raw const *self.timer;
-        match self.timer_at.replace(at) {
-            None => self.push(opcode::Timeout::new(timespec).build(), Token::Timer),
-            Some(_) => {
-                let entry = opcode::TimeoutUpdate::new(Token::Timer.to_bits(), timespec).build();
-                self.push(entry, Token::Ignored);
-            }
-        }
-    }
-
     /// Submits what is pushed and waits for a completion, at most `timeout`; zero does not wait.
     ///
     /// # Errors
@@ -194,7 +160,11 @@ impl Ring {
     pub(crate) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.push_backlog();
         let result = if timeout.is_zero() {
-            self.ring.submit()
+            let entries = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
+            // Without the flag the kernel would run none of the work that it has put off for us.
+            let flags = EnterFlags::GETEVENTS.bits();
+            // SAFETY: no argument points to memory.
+            unsafe { self.ring.submitter().enter::<()>(entries, 0, flags, None) }
         } else {
             let timespec = Timespec::from(timeout);
             let args = SubmitArgs::new().timespec(&timespec);
@@ -220,30 +190,7 @@ impl Ring {
 
     /// Takes all completions that are there.
     pub(crate) fn take_events(&mut self, events: &mut Vec<Event>) {
-        for entry in self.ring.completion() {
-            if Token::from_bits(entry.user_data()) == Token::Timer {
-                self.timer_at = None;
-            }
-            events.push(event(&entry));
-        }
-    }
-
-    /// From now on every completion is counted in `eventfd`, until [`Ring::unwatch`].
-    ///
-    /// # Errors
-    ///
-    /// Out of kernel memory.
-    pub(crate) fn watch(&self, eventfd: &BufferedFile) -> io::Result<()> {
-        self.ring.submitter().register_eventfd(eventfd.as_raw_fd())
-    }
-
-    /// Ends [`Ring::watch`].
-    ///
-    /// # Errors
-    ///
-    /// None was registered.
-    pub(crate) fn unwatch(&self) -> io::Result<()> {
-        self.ring.submitter().unregister_eventfd()
+        events.extend(self.ring.completion().map(|entry| event(&entry)));
     }
 
     fn push(&mut self, entry: squeue::Entry, token: Token) {
@@ -255,10 +202,9 @@ impl Ring {
     fn push_backlog(&mut self) {
         let mut submissions = self.ring.submission();
         while let Some(entry) = self.backlog.front() {
-            // SAFETY: accepts, polls and cancels refer to no memory. The only pointer in any entry
-            // is the timer's, into a box that lives as long as the ring; the kernel copies it when
-            // the entry is submitted. A descriptor that was closed meanwhile fails with EBADF or
-            // names a file that the token's owner no longer listens for.
+            // SAFETY: accepts, polls and cancels refer to no memory. A descriptor that was closed
+            // meanwhile fails with EBADF or names a file that the token's owner no longer listens
+            // for.
             if unsafe { submissions.push(entry) }.is_err() {
                 return;
             }
@@ -283,7 +229,7 @@ fn event(entry: &cqueue::Entry) -> Event {
             Event::Readable { socket, hangup: result < 0 || result & hangup != 0, series }
         }
         Token::Writable(socket) => Event::Writable(socket),
-        Token::Ignored | Token::Timer => Event::Nothing,
+        Token::Ignored => Event::Nothing,
     }
 }
 
@@ -296,19 +242,6 @@ fn accepted(result: i32) -> io::Result<TcpStream> {
     // only once, and nobody else knows it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(result) };
     Ok(TcpStream::from(descriptor))
-}
-
-/// An eventfd that glommio can read, which is how a parked shard waits for its ring.
-///
-/// # Errors
-///
-/// Out of descriptors or of kernel memory.
-pub(crate) fn watch_file() -> io::Result<BufferedFile> {
-    // Blocking on purpose: io_uring answers a read of an empty nonblocking eventfd with EAGAIN.
-    let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-    let descriptor = File::from(eventfd.as_fd().try_clone_to_owned()?).into_raw_fd();
-    // SAFETY: the descriptor was just made and given up; the file is its only owner.
-    Ok(unsafe { BufferedFile::from_raw_fd(descriptor) })
 }
 
 #[cfg(test)]
@@ -328,7 +261,6 @@ mod tests {
             Token::Accept(Door::Public),
             Token::Accept(Door::Admin),
             Token::Doorbell,
-            Token::Timer,
             Token::Readable(old),
             Token::Readable(new),
             Token::Writable(new),

@@ -61,7 +61,7 @@ class Broker:
         """`fanwire dev` on a port of the broker's choice."""
         listen = ["--listen", "127.0.0.1:0", "--shards", str(SHARDS), "--api-key", API_KEY]
         broker = cls(["dev", *listen, *arguments], **options)
-        broker.port = int(broker._announced(re.compile(r"http://127\.0\.0\.1:(\d+)")))
+        broker.port = int(broker._announced(re.compile(r"ws://127\.0\.0\.1:(\d+)/")))
         return broker
 
     @classmethod

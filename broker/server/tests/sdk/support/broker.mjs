@@ -96,7 +96,7 @@ export class Broker {
   async #announcedPort() {
     const announced = new Promise((resolve) => {
       const look = () => {
-        const match = /http:\/\/127\.0\.0\.1:(\d+)/.exec(this.stdout);
+        const match = /ws:\/\/127\.0\.0\.1:(\d+)\//.exec(this.stdout);
         if (match) resolve(Number(match[1]));
       };
       this.process.stdout.on("data", look);
