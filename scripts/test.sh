@@ -104,6 +104,8 @@ step_unit() {
     else
         cargo test --quiet --workspace --locked
     fi
+    # With a fault planted in core, this passes only if the simulation notices it.
+    cargo test --quiet --locked -p fanwire-core --features planted-fault --test sim
 }
 
 step_build() {

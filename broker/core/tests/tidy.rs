@@ -112,3 +112,20 @@ fn the_map_shows_every_file_and_nothing_else() {
         assert!(named.contains(name.as_str()), "docs/ARCHITECTURE.md does not show {name}");
     }
 }
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let reasons = fs::read_to_string(root().join("docs/DEPENDENCIES.md")).unwrap();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
+    let names: Vec<&str> = section
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
+        .filter(|name| *name != "fanwire-core")
+        .collect();
+    assert!(names.len() > 20);
+    for name in names {
+        assert!(reasons.contains(&format!("`{name}`")), "docs/DEPENDENCIES.md: {name} is missing");
+    }
+}

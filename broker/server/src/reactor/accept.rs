@@ -96,17 +96,14 @@ impl Reactor {
         }
     }
 
-    /// A fresh socket speaks HTTP first.
     fn open(&mut self, door: Door, stream: TcpStream) -> SocketKey {
         self.counters.accepted += 1;
-        let stream = Rc::new(stream);
         let surface = match door {
             Door::Public => Surface::Public,
             Door::Admin => Surface::Admin,
         };
-        let connection = Box::new(self.http.open(Rc::clone(&stream), surface));
         let deadline = self.now.after(self.client.connect_timeout);
-        let key = self.sockets.insert(stream, Phase::Http(connection), deadline);
+        let key = self.sockets.insert(Rc::new(stream), Phase::Fresh(surface), deadline);
         self.arm_readable(key);
         key
     }

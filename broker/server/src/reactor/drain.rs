@@ -109,7 +109,7 @@ impl Reactor {
         self.shard.close_all(self.now, &Disconnect::SHUTDOWN);
         for key in self.sockets.open_keys() {
             let phase = self.sockets.find(key).map(|socket| &socket.phase);
-            if matches!(phase, Some(Phase::Http(_) | Phase::Lingering)) {
+            if matches!(phase, Some(Phase::Fresh(_) | Phase::Http(_) | Phase::Lingering)) {
                 self.close(key);
             }
         }

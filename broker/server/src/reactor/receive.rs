@@ -63,6 +63,7 @@ impl Reactor {
         let Some(socket) = self.sockets.find(key) else { return };
         let Some(stream) = socket.stream.clone() else { return };
         match socket.phase {
+            Phase::Fresh(_) => self.begin_http(key),
             Phase::Http(_) => self.poll_http(key),
             Phase::WebSocket(connection) => {
                 self.contain(key, |reactor| {
@@ -163,7 +164,7 @@ impl Reactor {
         match socket.phase {
             Phase::Http(_) => self.poll_http(key),
             Phase::WebSocket(connection) => self.shard.handle_writable(connection),
-            Phase::WebSocketEnding(_) | Phase::Lingering => {}
+            Phase::Fresh(_) | Phase::WebSocketEnding(_) | Phase::Lingering => {}
             Phase::Closed => self.sockets.release(key),
         }
     }

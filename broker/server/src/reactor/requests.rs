@@ -2,6 +2,7 @@
 //! when a connection becomes a WebSocket.
 
 use std::net::Shutdown;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Reactor {
+    /// The first bytes of a socket: it speaks HTTP.
+    pub(super) fn begin_http(&mut self, key: SocketKey) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        if let (Phase::Fresh(surface), Some(stream)) = (&socket.phase, &socket.stream) {
+            let connection = self.http.open(Rc::clone(stream), *surface);
+            socket.phase = Phase::Http(Box::new(connection));
+        }
+        self.poll_http(key);
+    }
+
     /// Lets an HTTP connection get on as far as it can.
     pub(super) fn poll_http(&mut self, key: SocketKey) {
         let polled = self.contain(key, |reactor| {
@@ -106,13 +117,10 @@ impl Reactor {
 
     /// The same for one socket.
     pub(super) fn end_http_of(&mut self, key: SocketKey) {
-        let is_http = |reactor: &mut Self| {
-            let socket = reactor.sockets.find(key);
-            socket.is_some_and(|socket| matches!(socket.phase, Phase::Http(_)))
-        };
-        if is_http(self) {
+        let phase = self.sockets.find(key).map(|socket| &socket.phase);
+        if matches!(phase, Some(Phase::Fresh(_) | Phase::Http(_))) {
             // First what has arrived already, for an idle connection ends at once.
-            self.poll_http(key);
+            self.begin_http(key);
         }
         if let Some(socket) = self.sockets.find(key)
             && let Phase::Http(connection) = &mut socket.phase

@@ -1,6 +1,6 @@
 //! The table of a shard's sockets: what each one is at the moment, and when its time is up.
 //!
-//! A socket begins as [`Phase::Http`]. An upgrade makes it a [`Phase::WebSocket`]; every other end
+//! A socket begins as [`Phase::Fresh`]; its first byte makes it [`Phase::Http`]. An upgrade makes it a [`Phase::WebSocket`]; every other end
 //! of the HTTP conversation, a [`Phase::Lingering`]. A closed socket keeps its entry until the
 //! kernel has reported the end of its polls, so that no completion can meet a later tenant.
 
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use fanwire_core::{CallId, ConnectionId, SocketId, Time};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
-use crate::http::HttpConnection;
+use crate::http::{HttpConnection, Surface};
 
 new_key_type! {
     /// A socket of this shard: an index and a generation.
@@ -45,6 +45,8 @@ impl From<CallId> for SocketKey {
 
 /// What a socket is used for at the moment.
 pub(crate) enum Phase {
+    /// Accepted, and silent so far. hyper's buffers are 9 KiB; who says nothing gets none.
+    Fresh(Surface),
     /// HTTP/1.1, a request or the wait for one.
     Http(Box<HttpConnection>),
     /// Frames, read and written by core.
