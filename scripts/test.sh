@@ -158,7 +158,7 @@ start_broker() {
     broker_url=""
     local tries
     for ((tries = 0; tries < 300; tries++)); do
-        broker_url="$(grep -om1 'ws://127\.0\.0\.1:[0-9]*/connection/websocket' "$broker_output" || true)"
+        broker_url="$(grep -om1 'ws://[0-9.:]*/connection/websocket' "$broker_output" || true)"
         [ -n "$broker_url" ] && return
         kill -0 "$broker_pid" 2>/dev/null || break
         sleep 0.1
@@ -201,31 +201,32 @@ step_load() {
 
 # ---- all
 
+main() {
+    ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+    local passed=0 failed=() started=$SECONDS step before
+    [ $# -gt 0 ] || set -- "${ALL_STEPS[@]}"
+    for step in "$@"; do
+        [[ " ${ALL_STEPS[*]} " == *" $step "* ]] ||
+            die "no such step: $step" "steps: ${ALL_STEPS[*]}"
+        say "$step"
+        before=$SECONDS
+        # A process of its own, because `set -e` has no effect in what `if` calls.
+        if bash scripts/test.sh --run "$step" 2>&1; then
+            passed=$((passed + 1))
+            note "$step: passed in $((SECONDS - before)) s"
+        else
+            failed+=("$step")
+            note "$step: FAILED after $((SECONDS - before)) s"
+        fi
+    done
+    say "steps, in $((SECONDS - started)) s"
+    [ ${#failed[@]} = 0 ] || note "failed: ${failed[*]}"
+    printf '%s passed, %s failed\n' "$passed" "${#failed[@]}"
+    [ ${#failed[@]} = 0 ]
+}
+
 if [ "${1:-}" = --run ]; then
     "step_$2"
-    exit
+else
+    main "$@"
 fi
-
-ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-passed=0
-failed=()
-started=$SECONDS
-[ $# -gt 0 ] || set -- "${ALL_STEPS[@]}"
-for step in "$@"; do
-    [[ " ${ALL_STEPS[*]} " == *" $step "* ]] ||
-        die "no such step: $step" "steps: ${ALL_STEPS[*]}"
-    say "$step"
-    before=$SECONDS
-    # A process of its own, because `set -e` has no effect in what `if` calls.
-    if bash scripts/test.sh --run "$step" 2>&1; then
-        passed=$((passed + 1))
-        note "$step: passed in $((SECONDS - before)) s"
-    else
-        failed+=("$step")
-        note "$step: FAILED after $((SECONDS - before)) s"
-    fi
-done
-say "steps, in $((SECONDS - started)) s"
-[ ${#failed[@]} = 0 ] || note "failed: ${failed[*]}"
-printf '%s passed, %s failed\n' "$passed" "${#failed[@]}"
-[ ${#failed[@]} = 0 ]

@@ -28,6 +28,8 @@ pub(crate) use crate::start_error::StartError;
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long connections may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a shard may take to notice that it is over.
+const ABANDON_LIMIT: Duration = Duration::from_secs(1);
 /// How often the node looks how far its shards are, at the end. Only two quiet looks in a row
 /// count: a batch may be between two shards of which one was looked at before it arrived.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -77,7 +79,7 @@ pub(crate) fn run(config: Config, on_started: impl FnOnce(&Started)) -> Result<(
     if let Ok(signal) = first_signal.recv() {
         tracing::info!(%signal, "stopping: finishing what is in hand");
     }
-    stop(&orders, threads);
+    stop(&orders, &threads);
     drop(claim);
     Ok(())
 }
@@ -210,7 +212,7 @@ fn run_shard(
 }
 
 /// The end in two steps, each with a limit.
-fn stop(orders: &Orders, threads: Vec<JoinHandle<()>>) {
+fn stop(orders: &Orders, threads: &[JoinHandle<()>]) {
     orders.give(Order::Drain);
     let mut quiet_looks = 0;
     let drained = wait_until(DRAIN_LIMIT, || {
@@ -225,9 +227,9 @@ fn stop(orders: &Orders, threads: Vec<JoinHandle<()>>) {
         tracing::warn!("some connections did not close in time");
     }
     orders.give(Order::Abandon);
-    for thread in threads {
-        // A shard that panics ends the process before it could be joined.
-        let _ = thread.join();
+    if !wait_until(ABANDON_LIMIT, || threads.iter().all(JoinHandle::is_finished)) {
+        tracing::error!("a shard does not react; the node ends without it");
+        std::process::exit(EXIT_BUG);
     }
     tracing::info!("stopped");
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fanwire_core::Time;
 use nix::libc;
@@ -111,8 +112,11 @@ impl Reactor {
     /// Closes the doors for good. Who stands in the queue is let in first: the kernel would
     /// answer them with a reset.
     pub(super) fn close_doors(&mut self) {
+        self.ring.cancel(Token::Accept(Door::Public));
+        self.ring.cancel(Token::Accept(Door::Admin));
+        // An accept in the ring would keep its door open. If this fails, so will the next turn.
+        let _ = self.ring.wait(Duration::ZERO);
         for door in [Door::Public, Door::Admin] {
-            self.ring.cancel(Token::Accept(door));
             while let Some(Ok((stream, _))) = self.doors.listener(door).map(TcpListener::accept) {
                 if stream.set_nonblocking(true).is_ok() {
                     self.open(door, stream);

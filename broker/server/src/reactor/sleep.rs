@@ -10,9 +10,11 @@ use std::time::Duration;
 use fanwire_core::Time;
 
 use super::Reactor;
+use super::drain::Stage;
 
-/// Longest wait while a lane is full: its target rings no bell when it has made room.
-const FULL_LANE_WAIT: Duration = Duration::from_micros(1500);
+/// Longest wait while a lane is full or the shard is coming to its end: no bell is rung when a
+/// target has made room, or when the last thing in hand is done.
+const WATCHFUL_WAIT: Duration = Duration::from_micros(1500);
 /// Longest wait of all; as good as for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Timers of connections are seconds long, and many thousand of them spread over all
@@ -49,7 +51,8 @@ impl Reactor {
         let coarse = [self.shard.next_timeout(), self.sockets.next_deadline()];
         let coarse = coarse.into_iter().flatten().min().map(on_grid);
         let next = [coarse, self.doors.retry_at()].into_iter().flatten().min();
-        let longest = if self.lanes.any_full() { FULL_LANE_WAIT } else { LONGEST_WAIT };
+        let watchful = self.lanes.any_full() || self.stage != Stage::Running;
+        let longest = if watchful { WATCHFUL_WAIT } else { LONGEST_WAIT };
         next.map_or(longest, |at| at.since(self.now).min(longest))
     }
 }

@@ -5,7 +5,8 @@ import unittest
 from support.case import HostileTestCase
 from support.peer import TEXT, Closed, encode, frame
 
-TEXT_TOO_DEEP = b'{"id":2,"publish":{"channel":"deep","data":' + b"[" * 30_000 + b"]" * 30_000 + b"}}"
+DEEP = b"[" * 30_000 + b"]" * 30_000
+TEXT_TOO_DEEP = b'{"id":2,"publish":{"channel":"deep","data":' + DEEP + b"}}"
 
 
 class Messages(HostileTestCase):
@@ -78,7 +79,8 @@ class Messages(HostileTestCase):
 
     def test_leading_spaces_and_unknown_fields_are_accepted(self):
         peer = self.connected()
-        peer.send(frame(TEXT, b'  {"id": 2, "novelty": [1], "unsubscribe": {"channel": "x", "y": 1}}'))
+        text = b'  {"id": 2, "novelty": [1], "unsubscribe": {"channel": "x", "y": 1}}'
+        peer.send(frame(TEXT, text))
         self.assertEqual(peer.message(), {"id": 2, "unsubscribe": {}})
 
 

@@ -1,15 +1,17 @@
 """A broker that cannot start says why and what to do, in one or two lines, and ends at once."""
 
+import contextlib
 import errno
 import os
 import resource
 import socket
+import threading
 import time
 import unittest
 
 from support import restrict
 from support.broker import API_KEY, SHARDS, Broker, free_port, to_toml, write_config
-from support.peer import Peer
+from support.peer import CLOSE, Peer, frame
 
 # From the requirements: an operator is not left waiting.
 ENDS_WITHIN_S = 2
@@ -113,6 +115,44 @@ class Addresses(StartTestCase):
         self.assertNotEqual(broker.wait(), 0)
         self.assertIn("nonsense", broker.text("stderr"))
         self.assertNotIn("panicked", broker.text("stderr"))
+
+
+class End(StartTestCase):
+    """A broker whose clients answer does not sit out the time that it allows for a drain."""
+
+    def assert_ends_at_once(self, broker):
+        broker.process.terminate()
+        self.assertEqual(broker.wait(ENDS_WITHIN_S), 0)
+        self.assertNotIn("in time", broker.text("stderr"))
+
+    def test_without_clients_it_ends_at_once(self):
+        self.assert_ends_at_once(Broker.dev())
+
+    def test_with_clients_that_answer_it_ends_at_once(self):
+        broker = Broker.dev()
+        peers = [Peer.connected(broker.port) for _ in range(20)]
+        listening = [threading.Thread(target=leave_when_told, args=(peer,)) for peer in peers]
+        for thread in listening:
+            thread.start()
+        self.assert_ends_at_once(broker)
+        for thread in listening:
+            thread.join()
+
+    def test_a_client_that_does_not_answer_delays_the_end_but_does_not_prevent_it(self):
+        broker = Broker.dev()
+        peer = Peer.connected(broker.port)
+        self.addCleanup(peer.close)
+        broker.stop()
+        self.assertEqual(peer.end(), (3001, "shutdown"))
+
+
+def leave_when_told(peer):
+    """Answers the close frame, as a WebSocket does."""
+    code, _ = peer.end()
+    with contextlib.suppress(OSError):
+        peer.send(frame(CLOSE, code.to_bytes(2, "big")))
+    peer.rest()
+    peer.close()
 
 
 class Configuration(StartTestCase):

@@ -66,7 +66,8 @@ class CentTest(unittest.TestCase):
         self.assertTrue(node.name)
         self.assertGreaterEqual(node.num_clients, 1)
         channels = self.backend.channels(cent.ChannelsRequest(pattern="count*")).channels
-        self.assertEqual({name: each.num_clients for name, each in channels.items()}, {"counted": 1})
+        counts = {name: each.num_clients for name, each in channels.items()}
+        self.assertEqual(counts, {"counted": 1})
 
     def test_unsubscribe(self):
         listener = self.listener("cut", "kept")
@@ -84,7 +85,8 @@ class CentTest(unittest.TestCase):
         self.backend.disconnect(cent.DisconnectRequest(user="", client=listener.client))
         with self.assertRaises(Closed) as closed:
             listener.message()
-        self.assertEqual((closed.exception.code, closed.exception.reason), (3503, "force disconnect"))
+        self.assertEqual(closed.exception.code, 3503)
+        self.assertEqual(closed.exception.reason, "force disconnect")
 
     def test_a_wrong_key(self):
         backend = self.backend_with("wrong")

@@ -64,7 +64,8 @@ export class Inbox {
       if (!waiter()) this.#waiters.push(waiter);
     });
     return within(reached, what).catch((error) => {
-      error.message += `\n${this.items.length} came, the last: ${JSON.stringify(this.items.at(-1))}`;
+      const last = JSON.stringify(this.items.at(-1));
+      error.message += `\n${this.items.length} came, the last: ${last}`;
       throw error;
     });
   }
