@@ -131,21 +131,25 @@ step_sdk() {
     use_broker
     CHROMIUM_BIN="$(find_chromium)" || die "no Chromium: scripts/test.sh tools"
     export CHROMIUM_BIN
-    local shards
+    local shards status=0
     for shards in ${TEST_SHARDS:-1 2 8}; do
-        note "stock clients, $shards shards"
-        BROKER_SHARDS=$shards npm test --silent --prefix "$SDK_TESTS"
-        BROKER_SHARDS=$shards python_tests "$SDK_TESTS/python"
+        note "stock clients, number of shards: $shards"
+        export BROKER_SHARDS=$shards
+        npm test --silent --prefix "$SDK_TESTS" || status=1
+        python_tests "$SDK_TESTS/python" || status=1
     done
+    return $status
 }
 
 step_hostile() {
     use_broker
-    local shards
+    local shards status=0
     for shards in ${TEST_SHARDS:-1 2 8}; do
-        note "bad input, $shards shards"
-        BROKER_SHARDS=$shards python_tests "$HOSTILE_TESTS"
+        note "bad input, number of shards: $shards"
+        export BROKER_SHARDS=$shards
+        python_tests "$HOSTILE_TESTS" || status=1
     done
+    return $status
 }
 
 # ---- load

@@ -22,7 +22,8 @@ const API_KEY_BYTES_MIN: usize = 8;
 const BODY_BYTES: RangeInclusive<usize> = KIB..=256 * MIB;
 const MESSAGE_BYTES: RangeInclusive<usize> = KIB..=64 * MIB;
 const OUTBOX_BYTES: RangeInclusive<usize> = KIB..=1024 * MIB;
-const TOPICS: RangeInclusive<usize> = 1..=1_000_000;
+/// A session finds its subscriptions by walking them.
+const TOPICS: RangeInclusive<usize> = 1..=65_536;
 const HISTORY_SIZE_MAX: usize = 1_000_000;
 /// Clients are told the interval in whole seconds, and 0 would mean no pings.
 const PING_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);

@@ -101,14 +101,15 @@ class Broker:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
             raise AssertionError(
                 f"the broker does not end within {timeout} s\n{self.text('stderr')[-4000:]}"
             ) from None
         finally:
             for reader in self._readers:
                 reader.join(LIMIT_S)
-        self.process.stdout.close()
-        self.process.stderr.close()
+            self.process.stdout.close()
+            self.process.stderr.close()
         return status
 
     def _read(self, name):
