@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle};
 use fanwire_core::{CallId, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time, api};
 
 const SUBSCRIBE: &str =

@@ -51,7 +51,7 @@ impl Default for ClientSettings {
     }
 }
 
-/// Options of the topics of one namespace (protocol document, section 10).
+/// Options of the topics of one namespace (specification, section 10).
 #[derive(Clone, Debug, Default)]
 pub struct TopicOptions {
     /// Clients with a user id may subscribe.
@@ -68,10 +68,10 @@ pub struct TopicOptions {
     pub allow_user_limited_channels: bool,
     /// What the data of a publication must be.
     pub publication_data_format: DataFormat,
-    /// Publications kept per topic; 0 = no history. With `history_ttl` it also makes positions
-    /// (epoch and offset) visible to clients and backends.
+    /// Publications to keep per topic; 0 = no history. This version keeps none: with `history_ttl`
+    /// it makes positions (epoch and offset) visible to clients and backends.
     pub history_size: usize,
-    /// How long the publications of a topic are kept after the last of them; zero = no history.
+    /// How long to keep the publications of a topic after the last of them; zero = no history.
     pub history_ttl: Duration,
 }
 

@@ -1,5 +1,5 @@
 //! Two kinds of no. A [`Refusal`] is an answer and the connection lives on; a [`Disconnect`] ends
-//! it. Both stand here in one table with their spelling on the wire (protocol document, section 8).
+//! it. Both stand here in one table with their spelling on the wire (specification, section 8).
 
 /// A command was refused. The connection lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,7 @@ impl Refusal {
         match self {
             Self::UnknownTopic => "unknown channel",
             Self::PermissionDenied => "permission denied",
-            Self::NotFound => "method not found",
+            Self::NotFound => "not found",
             Self::AlreadySubscribed => "already subscribed",
             Self::LimitExceeded => "limit exceeded",
             Self::BadRequest => "bad request",
@@ -110,7 +110,7 @@ mod tests {
         let table = [
             (Refusal::UnknownTopic, 102, "unknown channel"),
             (Refusal::PermissionDenied, 103, "permission denied"),
-            (Refusal::NotFound, 104, "method not found"),
+            (Refusal::NotFound, 104, "not found"),
             (Refusal::AlreadySubscribed, 105, "already subscribed"),
             (Refusal::LimitExceeded, 106, "limit exceeded"),
             (Refusal::BadRequest, 107, "bad request"),

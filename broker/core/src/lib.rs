@@ -14,14 +14,16 @@ pub mod config;
 mod connection;
 pub mod fault;
 mod ids;
+mod json;
 pub mod limits;
-pub mod protocol;
+mod protocol;
 mod session;
 mod shard;
 mod time;
 mod topic;
-pub mod websocket;
+mod websocket;
 
 pub use ids::{CallId, ConnectionId, Place, ShardIndex, SocketId};
+pub use protocol::{Adapter, PingStyle};
 pub use shard::{Batch, Counters, Output, Shard};
 pub use time::Time;

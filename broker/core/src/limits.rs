@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Longest topic name, in bytes (protocol document, section 4).
+/// Longest topic name, in bytes (specification, section 4).
 pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 
 /// Answers that one connection may wait for at a time; further commands are refused (111).

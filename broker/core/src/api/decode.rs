@@ -9,18 +9,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Call, Client, Operation, Publish, Query, Shape, Who, payload};
+use super::{Call, Client, Operation, Query, Shape, Who};
 use crate::fault::{Disconnect, Refusal};
-use crate::protocol::Draft;
-use crate::protocol::centrifugo::json::present;
+use crate::json::present;
+use crate::protocol::{Draft, Publish, payload};
 
 /// Why a request is no call.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Answer 404.
-    #[error(
-        "no such method; there are: publish, broadcast, batch, info, channels, disconnect, unsubscribe"
-    )]
+    #[error("no such method; there are: {METHODS}")]
     UnknownMethod,
     /// Answer 400 with this text.
     #[error("the body is not the JSON that this method takes: {0}")]
@@ -29,6 +27,8 @@ pub enum DecodeError {
     #[error("the body is not a JSON object")]
     NoObject,
 }
+
+const METHODS: &str = "publish, broadcast, batch, info, channels, disconnect, unsubscribe";
 
 /// Methods of the specification that this version answers with 108.
 const NOT_AVAILABLE: [&str; 7] =

@@ -1,17 +1,13 @@
 //! Answers of the API.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use super::Shape;
 use crate::config::NodeInfo;
 use crate::fault::Refusal;
-use crate::protocol::Position;
-use crate::protocol::centrifugo::json::append_string;
-
-/// What became of one publication: its position, where it is visible.
-pub(crate) type Published = Result<Option<Position>, Refusal>;
+use crate::json::{append_string, put};
+use crate::protocol::{Position, Published};
 
 /// What became of one operation.
 #[derive(Debug)]
@@ -33,13 +29,6 @@ pub(crate) struct NodeCounts {
     pub(crate) subscriptions: usize,
     pub(crate) topics: usize,
     pub(crate) uptime_seconds: u64,
-}
-
-/// Writes into memory, which cannot fail.
-macro_rules! put {
-    ($out:expr, $($text:tt)*) => {
-        let _ = write!($out, $($text)*);
-    };
 }
 
 /// Appends the whole body of an answer.
@@ -99,12 +88,8 @@ fn refusal(answer: &Answer) -> Option<Refusal> {
 }
 
 fn append_error(out: &mut Vec<u8>, refusal: Refusal) {
-    // The API says it shorter than the client protocol (section 18).
-    let message = match refusal {
-        Refusal::NotFound => "not found",
-        other => other.message(),
-    };
-    put!(out, r#"{{"error":{{"code":{},"message":"{message}"}}}}"#, refusal.code());
+    let (code, message) = (refusal.code(), refusal.message());
+    put!(out, r#"{{"error":{{"code":{code},"message":"{message}"}}}}"#);
 }
 
 fn append_position(out: &mut Vec<u8>, position: Option<Position>) {
@@ -160,8 +145,6 @@ fn append_info(out: &mut Vec<u8>, node: &NodeInfo, counts: &NodeCounts) {
     out.extend_from_slice(br#","version":"#);
     append_string(out, &node.version);
     let NodeCounts { clients, users, subscriptions, topics, uptime_seconds } = counts;
-    put!(
-        out,
-        r#","num_clients":{clients},"num_users":{users},"num_subs":{subscriptions},"num_channels":{topics},"uptime":{uptime_seconds}}}]}}"#
-    );
+    put!(out, r#","num_clients":{clients},"num_users":{users},"num_subs":{subscriptions}"#);
+    put!(out, r#","num_channels":{topics},"uptime":{uptime_seconds}}}]}}"#);
 }

@@ -1,19 +1,18 @@
-//! The backend API: what a call asks, and how it is spelled (protocol document, section 18). HTTP
+//! The backend API: what a call asks, and how it is spelled (specification, section 18). HTTP
 //! itself, and the key, are the shell's.
 
 mod decode;
 mod encode;
 
 pub use decode::{DecodeError, decode};
-pub(crate) use encode::{Answer, NodeCounts, Published, append_answer};
+pub(crate) use encode::{Answer, NodeCounts, append_answer};
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::fault::{Disconnect, Refusal};
-use crate::protocol::Draft;
+use crate::protocol::Publish;
 
 /// One call, whole and valid in form.
 #[derive(Debug)]
@@ -45,13 +44,6 @@ pub(crate) enum Operation {
     Broadcast(Vec<Publish>),
     /// Something that concerns every shard.
     Ask(Arc<Query>),
-}
-
-/// One publication.
-#[derive(Clone, Debug)]
-pub(crate) struct Publish {
-    pub(crate) topic: Arc<str>,
-    pub(crate) draft: Draft,
 }
 
 /// A question or an order to every shard.
@@ -101,13 +93,4 @@ impl Query {
             Self::Unsubscribe { .. } => "unsubscribe",
         }
     }
-}
-
-/// Payload text as it travels on: without line breaks, which separate messages (section 1). Inside
-/// JSON strings they cannot occur raw.
-pub(crate) fn payload(text: &[u8]) -> Bytes {
-    if memchr::memchr2(b'\n', b'\r', text).is_none() {
-        return Bytes::copy_from_slice(text);
-    }
-    text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }

@@ -9,7 +9,8 @@ pub(crate) type Frame = Rc<[u8]>;
 /// Entries that an empty queue may keep room for.
 const QUEUE_KEPT: usize = 32;
 
-/// What waits for a socket, in order. One waiting frame, the usual case, needs no memory of its own.
+/// What waits for a socket, in order. One waiting frame, the usual case, needs no memory of its
+/// own.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     first: Option<Frame>,

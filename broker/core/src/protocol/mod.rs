@@ -4,7 +4,7 @@
 //! What an encoding makes of a push is a function of the encoding, never of the connection: that is
 //! why one encoding serves all subscribers of a shard.
 
-pub mod centrifugo;
+mod centrifugo;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::fault::{Disconnect, Refusal};
+use crate::fault::Refusal;
 use crate::websocket::{Data, OpCode};
 
 /// The wire protocol of a connection.
@@ -24,7 +24,7 @@ pub enum Adapter {
 
 /// How pushes and replies are spelled. Connections of one encoding share their frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// JSON of the Centrifugo client protocol, in text messages.
     CentrifugoJson,
 }
@@ -40,7 +40,7 @@ pub enum PingStyle {
 
 /// What a client asks. Texts are borrowed from its message where they can be.
 #[derive(Debug, PartialEq)]
-pub enum Command<'a> {
+pub(crate) enum Command<'a> {
     /// The answer to a ping.
     Pong,
     /// Become a session.
@@ -94,29 +94,29 @@ pub enum Command<'a> {
 
 /// What a subscribe asks for.
 #[derive(Debug, PartialEq)]
-pub struct Subscribe<'a> {
+pub(crate) struct Subscribe<'a> {
     /// The topic.
-    pub topic: Cow<'a, str>,
+    pub(crate) topic: Cow<'a, str>,
     /// The subscription token; empty = none.
-    pub token: Cow<'a, str>,
+    pub(crate) token: Cow<'a, str>,
     /// To a topic of the plain kind, not a map.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// With a filter over tags.
-    pub filtered: bool,
+    pub(crate) filtered: bool,
 }
 
 /// A command with the id that its reply will bear.
 #[derive(Debug, PartialEq)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The client's number; need not be unique. 0 where there is none.
-    pub id: u32,
+    pub(crate) id: u32,
     /// What is asked.
-    pub command: Command<'a>,
+    pub(crate) command: Command<'a>,
 }
 
 /// The answer to one command.
 #[derive(Debug)]
-pub enum Reply<'a> {
+pub(crate) enum Reply<'a> {
     /// It was refused.
     Refused(Refusal),
     /// The connection is a session.
@@ -138,7 +138,7 @@ pub enum Reply<'a> {
 
 /// What the broker sends unasked.
 #[derive(Debug)]
-pub enum Push<'a> {
+pub(crate) enum Push<'a> {
     /// An application ping.
     Ping,
     /// A publication of a topic.
@@ -152,7 +152,7 @@ pub enum Push<'a> {
     Unsubscribed {
         /// The topic.
         topic: &'a str,
-        /// Section 8.2.
+        /// Why, as a number (specification, section 8.2).
         code: u32,
         /// For people.
         reason: &'a str,
@@ -161,20 +161,20 @@ pub enum Push<'a> {
 
 /// Where a publication stands in its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub(crate) struct Position {
     /// Names one unbroken run of offsets; changes whenever continuity cannot be proven.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// 1 for the first publication of the epoch, then without gaps.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// Eight random letters a-z, A-Z.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Epoch(pub(crate) [u8; 8]);
+pub(crate) struct Epoch(pub(crate) [u8; 8]);
 
 impl Epoch {
     /// As text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -187,54 +187,73 @@ impl std::fmt::Debug for Epoch {
 
 /// Who published, as subscribers see it.
 #[derive(Clone, Debug)]
-pub struct ClientInfo {
+pub(crate) struct ClientInfo {
     /// The user; empty = anonymous.
-    pub user: Arc<str>,
+    pub(crate) user: Arc<str>,
     /// The connection.
-    pub client: Uuid,
+    pub(crate) client: Uuid,
 }
 
 /// What a publisher hands in.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// The payload: JSON text without line breaks.
-    pub data: Bytes,
+    pub(crate) data: Bytes,
     /// The publishing client; `None` = a backend.
-    pub info: Option<ClientInfo>,
+    pub(crate) info: Option<ClientInfo>,
     /// Sorted by key.
-    pub tags: Vec<(String, String)>,
+    pub(crate) tags: Vec<(String, String)>,
     /// Keep it out of the history; it gets no position that anybody sees.
-    pub skip_history: bool,
+    pub(crate) skip_history: bool,
 }
+
+/// A publication on its way to the owner of its topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Publish {
+    pub(crate) topic: Arc<str>,
+    pub(crate) draft: Draft,
+}
+
+/// What became of a publish: its position, where that is visible.
+pub(crate) type Published = Result<Option<Position>, Refusal>;
 
 /// A message of a topic, in its place.
 #[derive(Debug)]
-pub struct Publication {
+pub(crate) struct Publication {
     /// What was published.
-    pub draft: Draft,
+    pub(crate) draft: Draft,
     /// Its place in the topic.
-    pub position: Position,
+    pub(crate) position: Position,
     /// Whether clients see the position (the topic keeps a history).
-    pub position_visible: bool,
+    pub(crate) position_visible: bool,
 }
 
 impl Publication {
     /// The position, where clients may see it.
-    pub fn visible_position(&self) -> Option<Position> {
+    pub(crate) fn visible_position(&self) -> Option<Position> {
         self.position_visible.then_some(self.position)
     }
 }
 
+/// Payload text as it travels on: without line breaks, which separate messages (section 1). Inside
+/// JSON strings they cannot occur raw.
+pub(crate) fn payload(text: &[u8]) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', text).is_none() {
+        return Bytes::copy_from_slice(text);
+    }
+    text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}
+
 impl Adapter {
     /// The encoding of what is sent over this adapter.
-    pub const fn encoding(self) -> Encoding {
+    pub(crate) const fn encoding(self) -> Encoding {
         match self {
             Self::CentrifugoJson => Encoding::CentrifugoJson,
         }
     }
 
     /// The requests in one message, in order. After an error there is nothing more.
-    pub fn decode<'a>(
+    pub(crate) fn decode<'a>(
         self,
         message: &'a [u8],
     ) -> impl Iterator<Item = Result<Request<'a>, Malformed>> + use<'a> {
@@ -244,38 +263,30 @@ impl Adapter {
     }
 }
 
-/// A message that is no message of the protocol; the text says how. Close with 3501.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub &'static str);
-
-impl Malformed {
-    /// The close that answers it.
-    pub const fn disconnect(self) -> Disconnect {
-        Disconnect::BAD_REQUEST
-    }
-}
+/// A message that is no message of the protocol; the text says how. It is answered by close 3501.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Encoding {
     /// How many there are, for tables with an entry each.
-    pub const COUNT: usize = 1;
+    pub(crate) const COUNT: usize = 1;
 
     /// The kind of WebSocket message that carries it.
-    pub const fn opcode(self) -> OpCode {
+    pub(crate) const fn opcode(self) -> OpCode {
         match self {
             Self::CentrifugoJson => OpCode::Data(Data::Text),
         }
     }
 
     /// Appends a reply to the command `id`.
-    pub fn append_reply(self, out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
+    pub(crate) fn append_reply(self, out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
         match self {
             Self::CentrifugoJson => centrifugo::json::append_reply(out, id, reply),
         }
     }
 
     /// Appends a push.
-    pub fn append_push(self, out: &mut Vec<u8>, push: &Push<'_>) {
+    pub(crate) fn append_push(self, out: &mut Vec<u8>, push: &Push<'_>) {
         match self {
             Self::CentrifugoJson => centrifugo::json::append_push(out, push),
         }

@@ -1,5 +1,5 @@
-//! May this session do this to this topic? Pure functions of settings, user and name (protocol
-//! document, section 10).
+//! May this session do this to this topic? Pure functions of settings, user and name
+//! (specification, section 10).
 
 use crate::config::{DataFormat, Settings, TopicOptions};
 use crate::fault::Refusal;

@@ -7,12 +7,10 @@ use wildmatch::WildMatch;
 
 use super::message::{Found, Message};
 use super::{Output, Pending, Shard};
-use crate::api::{
-    Answer, Call, Client, NodeCounts, Operation, Publish, Published, Query, Shape, Who,
-    append_answer,
-};
+use crate::api::{Answer, Call, Client, NodeCounts, Operation, Query, Shape, Who, append_answer};
 use crate::fault::Refusal;
 use crate::ids::{CallId, CallKey, ConnectionId, RequestId, ShardIndex};
+use crate::protocol::{Publish, Published};
 use crate::session::{Session, policy};
 use crate::time::Time;
 
@@ -141,7 +139,8 @@ impl Shard {
         query: Arc<Query>,
     ) -> (Progress, usize) {
         if let Query::Unsubscribe { topic, .. } = query.as_ref()
-            && let Err(refusal) = policy::options(&self.settings, topic)
+            && let Err(refusal) =
+                policy::check_name(topic).and(policy::options(&self.settings, topic))
         {
             return (Progress::Done(Answer::Refused(refusal)), 0);
         }

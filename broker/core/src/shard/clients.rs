@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use rand::Rng as _;
 
-use super::message::Message;
-use super::{Pending, Shard};
-use crate::api::{Publish, payload};
+use super::Shard;
 use crate::connection::{Closing, Phase, Timer};
 use crate::fault::{Disconnect, Refusal};
 use crate::ids::ConnectionId;
-use crate::limits::PUBLICATION_OVERHEAD_BYTES;
-use crate::protocol::{Command, Draft, PingStyle, Reply, Request};
+use crate::protocol::{Command, PingStyle, Reply, Request};
 use crate::session::{Session, SubscriptionState, policy};
 use crate::time::Time;
 use crate::websocket::{Control, Event, Payload};
@@ -206,62 +203,8 @@ impl Shard {
         self.bad_request(id, "pong without a ping")
     }
 
-    fn publish(
-        &mut self,
-        id: ConnectionId,
-        command: u32,
-        topic: &str,
-        data: Option<&[u8]>,
-        stream: bool,
-    ) -> Result<(), Refusal> {
-        policy::check_name(topic)?;
-        let Some(session) = self.connections.get(id).and_then(|found| found.session()) else {
-            return Ok(());
-        };
-        let subscribed = self.subscription(id, topic).is_some();
-        let options = policy::may_publish(&self.settings, &session.user, topic, subscribed)?;
-        policy::check_data(options, data)?;
-        if !stream {
-            return Err(Refusal::PermissionDenied);
-        }
-        let draft = Draft {
-            data: payload(data.unwrap_or_default()),
-            info: Some(session.info()),
-            tags: Vec::new(),
-            skip_history: false,
-        };
-        let publish = Publish { topic: self.local.name(topic), draft };
-        self.check_publish(&publish)?;
-        let Some(ticket) = self.connections.get_mut(id).and_then(|found| found.reserve()) else {
-            return Err(Refusal::Overloaded);
-        };
-        let owner = self.owner(topic);
-        let request = self.ask(Pending::Publish { connection: id, ticket, id: command })?;
-        self.lanes.send(owner, Message::Publish { publish, request });
-        Ok(())
-    }
-
-    /// What can be said of a publication before it crosses to its owner.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::BadRequest`] if it is so large that no connection could ever be sent it,
-    /// [`Refusal::Overloaded`] if the way to the owner is full.
-    pub(super) fn check_publish(&self, publish: &Publish) -> Result<(), Refusal> {
-        let draft = &publish.draft;
-        let tags: usize = draft.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let bytes = draft.data.len() + 2 * tags + PUBLICATION_OVERHEAD_BYTES;
-        if bytes > self.settings.client.outbox_bytes_max {
-            return Err(Refusal::BadRequest);
-        }
-        if self.lanes.overloaded(self.owner(&publish.topic)) || self.requests_full() {
-            return Err(Refusal::Overloaded);
-        }
-        Ok(())
-    }
-
     /// The subscription of a connection to a topic, begun or not.
-    fn subscription(&self, id: ConnectionId, topic: &str) -> Option<SubscriptionState> {
+    pub(super) fn subscription(&self, id: ConnectionId, topic: &str) -> Option<SubscriptionState> {
         let topic = self.local.find(topic)?;
         let session = self.connections.get(id)?.session()?;
         session.subscription(topic).map(|(_, state)| state)

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{NodeCounts, Publish, Published, Query};
-use crate::fault::Refusal;
+use crate::api::{NodeCounts, Query};
 use crate::ids::{RequestId, TopicRef};
-use crate::protocol::Publication;
+use crate::protocol::{Publication, Publish, Published};
 
 /// What one shard has for another at the end of a turn, in order.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub(crate) enum Message {
     /// To every shard.
     Ask { query: Arc<Query>, request: RequestId },
     /// The owner's answer to a join. A subscription begins where this stands in the lane.
-    Joined { request: RequestId, outcome: Result<(), Refusal> },
+    Joined { request: RequestId },
     /// The owner's answer to a publish.
     Published { request: RequestId, outcome: Published },
     /// To an interested shard.

@@ -1,5 +1,5 @@
-//! One core's share of a node: some connections, some topics. This file is its façade and its turn;
-//! the rooms are in the files beside it.
+//! One core's share of a node: some connections, some topics. This file is its façade and its
+//! turn; the rooms are in the files beside it.
 
 mod backend;
 mod clients;
@@ -9,6 +9,7 @@ mod lanes;
 mod lifecycle;
 mod message;
 mod owner;
+mod publish;
 mod subscribe;
 mod timers;
 
@@ -249,7 +250,7 @@ impl Shard {
             Message::Part { name, topic } => self.owned.part(&name, from, topic),
             Message::Publish { publish, request } => self.own_publish(from, publish, request),
             Message::Ask { query, request } => self.answer_query(from, &query, request),
-            Message::Joined { request, outcome } => self.joined(request, outcome),
+            Message::Joined { request } => self.joined(request),
             Message::Published { request, outcome } => self.published(request, outcome),
             Message::Deliver { topic, publication } => self.deliver(topic, &publication),
             Message::Found { request, found } => self.found(request, *found),

@@ -7,9 +7,9 @@ use rand::rngs::StdRng;
 
 use super::Shard;
 use super::message::Message;
-use crate::api::{Publish, Published};
+use crate::fault::Refusal;
 use crate::ids::{RequestId, ShardIndex, TopicRef};
-use crate::protocol::{Epoch, Position, Publication};
+use crate::protocol::{Epoch, Position, Publication, Publish, Published};
 use crate::session::policy;
 
 impl Shard {
@@ -24,7 +24,7 @@ impl Shard {
     ) {
         let random = &mut self.random;
         self.owned.join(name, from, topic, || epoch(random));
-        self.lanes.send(from, Message::Joined { request, outcome: Ok(()) });
+        self.lanes.send(from, Message::Joined { request });
     }
 
     /// Gives a publication its place and sends it to every shard with subscribers.
@@ -45,7 +45,7 @@ impl Shard {
         };
         // Before the offset is given it may be refused; after it, it must arrive.
         if owned.interested().iter().any(|(shard, _)| self.lanes.overloaded(*shard)) {
-            return Err(crate::fault::Refusal::Overloaded);
+            return Err(Refusal::Overloaded);
         }
         let position = if draft.skip_history { owned.position() } else { owned.advance() };
         let publication = Arc::new(Publication { draft, position, position_visible: visible });
@@ -58,7 +58,7 @@ impl Shard {
     }
 }
 
-/// Eight random letters (protocol document, section 11).
+/// Eight random letters (specification, section 11).
 fn epoch(random: &mut StdRng) -> Epoch {
     const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     Epoch(std::array::from_fn(|_| {

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use super::message::Message;
 use super::{AskedSubscribe, Pending, Shard};
-use crate::api::Published;
-use crate::connection::Phase;
 use crate::fault::Refusal;
 use crate::ids::{ConnectionId, RequestId, TopicRef};
 use crate::protocol::{Push, Reply, Subscribe};
 use crate::session::policy::{self, SubscribeAsked};
 use crate::session::{Subscription, SubscriptionState};
 
-/// Unsubscribed by a backend (protocol document, section 8.2).
+/// Unsubscribed by a backend (specification, section 8.2).
 const UNSUBSCRIBED_BY_SERVER: (u32, &str) = (2000, "server unsubscribe");
 
 impl Shard {
@@ -65,7 +63,7 @@ impl Shard {
     }
 
     /// The owner's answer to a subscribe.
-    pub(super) fn joined(&mut self, request: RequestId, outcome: Result<(), Refusal>) {
+    pub(super) fn joined(&mut self, request: RequestId) {
         let Some(Pending::Subscribe(asked)) = self.requests.remove(request) else {
             debug_assert!(false, "an answer to a subscribe that nobody awaits");
             return;
@@ -73,18 +71,10 @@ impl Shard {
         if let Some(local) = self.local.topic_mut(asked.topic) {
             local.asked -= 1;
         }
-        let reply = match outcome {
-            Ok(()) => Reply::Subscribed,
-            Err(refusal) => Reply::Refused(refusal),
-        };
-        match outcome {
-            Ok(()) if !asked.ended => self.begin(asked.connection, asked.topic),
-            Err(_) if !asked.ended => {
-                self.forget(asked.connection, asked.topic);
-            }
-            _ => {}
+        if !asked.ended {
+            self.begin(asked.connection, asked.topic);
         }
-        self.fill(asked.connection, asked.ticket, asked.id, &reply);
+        self.fill(asked.connection, asked.ticket, asked.id, &Reply::Subscribed);
         self.leave_if_unused(asked.topic);
     }
 
@@ -164,9 +154,6 @@ impl Shard {
                 self.leave_if_unused(topic);
             }
         }
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.phase = Phase::Opening;
-        }
     }
 
     /// Takes an entry out of a subscriber list and tells the one that takes its place.
@@ -197,23 +184,6 @@ impl Shard {
         if let Some(name) = self.local.remove_if_unused(topic) {
             let owner = self.owner(&name);
             self.lanes.send(owner, Message::Part { name, topic });
-        }
-    }
-
-    /// The owner's answer to a publish.
-    pub(super) fn published(&mut self, request: RequestId, outcome: Published) {
-        match self.requests.remove(request) {
-            Some(Pending::Publish { connection, ticket, id }) => {
-                let reply = match outcome {
-                    Ok(_) => Reply::Published,
-                    Err(refusal) => Reply::Refused(refusal),
-                };
-                self.fill(connection, ticket, id, &reply);
-            }
-            Some(Pending::CallPublish { call, operation, item }) => {
-                self.call_published(call, operation, item, outcome);
-            }
-            _ => debug_assert!(false, "an answer to a publish that nobody awaits"),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::fault::Disconnect;
 /// How a peer broke RFC 6455 or a limit. The connection cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.cause())]
-pub enum Violation {
+pub(crate) enum Violation {
     /// The framing is broken; the text says how.
     Protocol(&'static str),
     /// A text message or close reason that is not UTF-8.
@@ -23,7 +23,7 @@ pub enum Violation {
 
 impl Violation {
     /// What the peer did, for the log.
-    pub const fn cause(self) -> &'static str {
+    pub(crate) const fn cause(self) -> &'static str {
         match self {
             Self::Protocol(cause) => cause,
             Self::InvalidUtf8 => "text that is not UTF-8",
@@ -32,7 +32,7 @@ impl Violation {
     }
 
     /// The close code that answers it (RFC 6455, section 7.4.1).
-    pub const fn disconnect(self) -> Disconnect {
+    pub(crate) const fn disconnect(self) -> Disconnect {
         match self {
             Self::Protocol(_) => Disconnect::PROTOCOL_ERROR,
             Self::InvalidUtf8 => Disconnect::INVALID_UTF8,
@@ -43,7 +43,7 @@ impl Violation {
 
 /// The payload of a message: where it arrived, or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     /// Arrived whole; lies in the input.
     Whole(&'a [u8]),
     /// Put together from fragments or reads.
@@ -61,7 +61,7 @@ impl AsRef<[u8]> for Payload<'_> {
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A text message (checked to be UTF-8) or a binary one.
     Message(Payload<'a>),
     /// A ping; its payload goes back in a pong.
@@ -74,7 +74,7 @@ pub enum Event<'a> {
 
 /// Puts the messages of one connection together.
 #[derive(Debug, Default)]
-pub struct Assembler {
+pub(crate) struct Assembler {
     partial: Option<Box<Partial>>,
 }
 
@@ -98,7 +98,7 @@ impl Assembler {
     /// # Errors
     ///
     /// [`Violation`]: close the connection; nothing more can be read from it.
-    pub fn next<'a>(
+    pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a mut [u8],
         message_bytes_max: usize,

@@ -69,7 +69,7 @@ pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], offset: usize) {
 const OWN_HEADER_BYTES_MAX: usize = 10;
 
 /// A whole, unmasked, final frame whose payload `append` writes; `scratch` is where.
-pub fn framed<F: for<'a> From<&'a [u8]>>(
+pub(crate) fn framed<F: for<'a> From<&'a [u8]>>(
     scratch: &mut Vec<u8>,
     opcode: OpCode,
     append: impl FnOnce(&mut Vec<u8>),
@@ -92,7 +92,7 @@ pub fn framed<F: for<'a> From<&'a [u8]>>(
 }
 
 /// Appends a whole, unmasked, final frame.
-pub fn append_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+pub(crate) fn append_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let header = FrameHeader { is_final: true, opcode, ..FrameHeader::default() };
     // Writing to a Vec cannot fail.
     let _ = header.format(payload.len() as u64, out);
@@ -100,7 +100,7 @@ pub fn append_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 }
 
 /// Appends a close frame with the code and reason of a disconnect.
-pub fn append_close(out: &mut Vec<u8>, disconnect: &Disconnect) {
+pub(crate) fn append_close(out: &mut Vec<u8>, disconnect: &Disconnect) {
     let mut payload = Vec::with_capacity(2 + disconnect.reason.len());
     payload.extend_from_slice(&disconnect.code.to_be_bytes());
     payload.extend_from_slice(disconnect.reason.as_bytes());

@@ -3,6 +3,6 @@
 mod assembler;
 mod frame;
 
-pub use assembler::{Assembler, Event, Payload, Violation};
-pub use frame::{append_close, append_frame, framed};
-pub use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+pub(crate) use assembler::{Assembler, Event, Payload, Violation};
+pub(crate) use frame::{append_close, append_frame, framed};
+pub(crate) use tungstenite::protocol::frame::coding::{Control, Data, OpCode};

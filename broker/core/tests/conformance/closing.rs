@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use fanwire_core::PingStyle;
 use fanwire_core::fault::Disconnect;
-use fanwire_core::protocol::PingStyle;
 
 use crate::kit::{Client, Frame, Node, frame, open_settings, with_shards};
 

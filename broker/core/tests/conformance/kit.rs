@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle};
 use fanwire_core::{CallId, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time, api};
 
 /// What a client has been sent.

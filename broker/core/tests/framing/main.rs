@@ -12,7 +12,7 @@ mod wire;
 use std::sync::Arc;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle};
 use fanwire_core::{ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

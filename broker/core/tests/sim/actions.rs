@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use fanwire_core::SocketId;
-use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle};
 use rand::RngExt as _;
 
 use crate::client::{Asked, Client, Phase};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fanwire_core::ConnectionId;
-use fanwire_core::protocol::PingStyle;
+use fanwire_core::PingStyle;
 
 use crate::message::{Message, Push};
 use crate::model::{Model, Seen, Tick, Violation, ensure};

@@ -8,8 +8,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use fanwire_core::PingStyle;
 use fanwire_core::api::Call;
-use fanwire_core::protocol::PingStyle;
 
 /// The meeting place of one connection.
 #[derive(Default)]

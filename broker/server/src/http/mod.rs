@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use fanwire_core::PingStyle;
 use fanwire_core::api::Call;
-use fanwire_core::protocol::PingStyle;
 use hyper::server::conn::http1;
 
 use exchange::Exchange;

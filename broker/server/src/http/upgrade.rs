@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanwire_core::protocol::PingStyle;
+use fanwire_core::PingStyle;
 use http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
@@ -99,7 +99,7 @@ fn refusal(error: &Error) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use fanwire_core::protocol::PingStyle;
+    use fanwire_core::PingStyle;
 
     use super::{ping_style, wants_protobuf};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanwire_core::api::Call;
-use fanwire_core::protocol::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle};
 
 use super::socket::Phase;
 use super::{Hangup, Reactor, SocketKey};

@@ -1,11 +1,11 @@
 //! Its JSON form: one object per line, raw JSON payloads embedded as they are.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json::{append_string, present, put};
 use crate::protocol::{Command, Malformed, Publication, Push, Reply, Request, Subscribe};
 
 /// The requests in one message (section 3): separated by one newline, one more may end it.
@@ -99,15 +99,6 @@ struct Publish<'a> {
     kind: i32,
 }
 
-/// A field that is there, even if it is `null`: `null` is valid data (section 6).
-pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}
-
 fn decode_line(line: &[u8]) -> Result<Request<'_>, Malformed> {
     const NO_COMMAND: Malformed = Malformed("line that is no command in JSON");
     // serde would take an array for an object.
@@ -164,13 +155,6 @@ fn command(line: Line<'_>) -> Result<Command<'_>, Malformed> {
 /// A required topic: its absence ends the connection (section 6).
 fn named(channel: Cow<'_, str>) -> Result<Cow<'_, str>, Malformed> {
     if channel.is_empty() { Err(Malformed("command without a channel")) } else { Ok(channel) }
-}
-
-/// Writes into memory, which cannot fail.
-macro_rules! put {
-    ($out:expr, $($text:tt)*) => {
-        let _ = write!($out, $($text)*);
-    };
 }
 
 pub(crate) fn append_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
@@ -246,12 +230,6 @@ fn append_publication(out: &mut Vec<u8>, publication: &Publication) {
         out.push(b'}');
     }
     out.push(b'}');
-}
-
-/// Appends a JSON string.
-pub(crate) fn append_string(out: &mut Vec<u8>, text: &str) {
-    // Neither a str nor a Vec can make this fail.
-    let _ = serde_json::to_writer(out, text);
 }
 
 #[cfg(test)]

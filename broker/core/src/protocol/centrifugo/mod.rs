@@ -1,3 +1,3 @@
 //! The Centrifugo client protocol; `docs/protocols/centrifugo.md` says what of it is spoken.
 
-pub(crate) mod json;
+pub(super) mod json;
