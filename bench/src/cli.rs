@@ -43,8 +43,9 @@ Examples:
         --server-pid $(pidof fanwire)
 
 Exit status:
-  0  every delivery arrived once and in order
-  1  something was lost, duplicated or out of order, or a connection was lost
+  0  clean: every publication was accepted, every delivery arrived once and in order
+  1  faulty, as the report says: a publication was refused or not answered, nothing was
+     delivered, a delivery was lost, duplicated, out of order or misrouted, or a connection lost
   2  the run could not be done";
 
 /// Options of `fanwire-bench fanout`.

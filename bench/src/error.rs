@@ -55,7 +55,8 @@ pub(crate) enum BenchError {
     },
     /// A process whose use is to be measured cannot be looked at.
     #[error(
-        "cannot read the use of process {pid}: {source} (is --server-pid right, and the server still running?)"
+        "cannot read the use of process {pid}: {source} (is --server-pid right, and the server \
+         still running?)"
     )]
     Process {
         /// Its id.

@@ -31,9 +31,9 @@ use crate::error::BenchError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Every expected delivery arrived once and in order.
+/// Every publication was accepted, every delivery arrived once and in order.
 const EXIT_CLEAN: u8 = 0;
-/// The run completed, and something was lost, duplicated, out of order or disconnected.
+/// The run completed, and the report names at least one fault.
 const EXIT_FAULTY: u8 = 1;
 /// The run could not be done at all.
 const EXIT_IMPOSSIBLE: u8 = 2;

@@ -97,12 +97,32 @@ mod tests {
     fn a_refused_publication_is_told_and_not_expected() {
         for more in [&[][..], &["--api-key", API_KEY]] {
             let (status, report) = report(&TinyServer::start(Fault::Refuse), more);
-            assert_eq!(status, 0, "{report:#}");
+            assert_eq!(status, 1, "{report:#}");
+            assert_eq!(report["faults"][0], "publications refused: 1");
             assert_eq!(report["publications"]["refused"], 1);
+            assert_eq!(report["deliveries"]["lost"], 0);
             let reasons = &report["publications"]["refused_by_reason"];
             assert_eq!(reasons["111 too many requests"], 1, "{report:#}");
             assert!(report["deliveries"]["expected"].as_u64().unwrap() < all_deliveries());
         }
+    }
+
+    #[test]
+    fn a_broker_that_refuses_everything_is_not_clean() {
+        let (status, report) = report(&TinyServer::start(Fault::RefuseAll), &[]);
+        assert_eq!(status, 1, "{report:#}");
+        assert_eq!(report["deliveries"]["expected"], 0);
+        let refused = format!("publications refused: {PUBLICATIONS}");
+        let faults = ["nothing was delivered in the measured part", refused.as_str()];
+        assert_eq!(report["faults"], serde_json::json!(faults), "{report:#}");
+    }
+
+    #[test]
+    fn a_publication_that_is_not_answered_is_told_and_expected() {
+        let (status, report) = report(&TinyServer::start(Fault::Mute), &[]);
+        assert_eq!(status, 1, "{report:#}");
+        assert_eq!(report["faults"], serde_json::json!(["publications unanswered: 1"]));
+        assert_eq!(report["deliveries"]["received"], all_deliveries());
     }
 
     #[test]

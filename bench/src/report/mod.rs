@@ -2,6 +2,7 @@
 
 mod machine;
 mod text;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -89,6 +90,8 @@ pub(crate) struct Report {
     connections: Connections,
     server: Option<Server>,
     generator: Generator,
+    /// What was wrong, in words; empty = the run was clean.
+    faults: Vec<String>,
 }
 
 /// What was measured.
@@ -197,8 +200,16 @@ impl Report {
         };
         let server = options.server_pid.map(|_| Server::new(options, usage, latency.count));
         let published = findings.published.as_ref();
+        let scenario = if published.is_some() { Scenario::Fanout } else { Scenario::Idle };
+        let publications = Publications::new(published);
+        let connections = Connections {
+            lost: totals.disconnected.values().sum(),
+            lost_by_reason: totals.disconnected,
+            pings_answered: totals.pings,
+        };
+        let faults = verdict::faults(scenario, &publications, &deliveries, &connections);
         Ok(Self {
-            scenario: if published.is_some() { Scenario::Fanout } else { Scenario::Idle },
+            scenario,
             unix_time: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
@@ -206,14 +217,10 @@ impl Report {
             machine: Machine::read(),
             server_version: Some(findings.server_version).filter(|version| !version.is_empty()),
             load: Load::new(options, findings.processes),
-            publications: Publications::new(published),
+            publications,
             deliveries,
             latency,
-            connections: Connections {
-                lost: totals.disconnected.values().sum(),
-                lost_by_reason: totals.disconnected,
-                pings_answered: totals.pings,
-            },
+            connections,
             server,
             generator: Generator {
                 subscribers_cpu_percent: usage
@@ -223,14 +230,14 @@ impl Report {
                     .collect(),
                 publisher_cpu_percent: percent(usage.publisher_ns, usage.measured_ns),
             },
+            faults,
         })
     }
 
-    /// Whether every expected delivery came once and in order, and no connection was lost.
+    /// Whether every publication was accepted, every delivery came once and in order, and no
+    /// connection was lost; in an idle run the last of these.
     pub(crate) fn is_clean(&self) -> bool {
-        let faults = &self.deliveries;
-        faults.lost + faults.duplicated + faults.out_of_order + faults.misrouted == 0
-            && self.connections.lost == 0
+        self.faults.is_empty()
     }
 }
 

@@ -26,12 +26,8 @@ fn findings(totals: Vec<Totals>) -> Findings {
         server_version: "1.2.3".to_owned(),
         published: Some(Published {
             sent: 5,
-            accepted: 3,
-            refusals: Refusals {
-                count: 1,
-                by_topic: [(0, 1)].into(),
-                by_reason: [("111 too many requests".to_owned(), 1)].into(),
-            },
+            accepted: 5,
+            refusals: Refusals::default(),
             lag: Percentiles::default(),
         }),
         expected: 400,
@@ -57,6 +53,19 @@ fn both_forms(report: &Report) -> (serde_json::Value, String) {
     (serde_json::from_slice(&json).unwrap(), String::from_utf8(text).unwrap())
 }
 
+/// The faults as the text names them; the JSON and the exit status must agree.
+fn faults_in_both_forms(report: &Report) -> String {
+    let (json, text) = both_forms(report);
+    let faults = match text.lines().last().unwrap() {
+        "clean" => "",
+        last => last.strip_prefix("FAULTY: ").unwrap(),
+    };
+    let in_json: Vec<String> = serde_json::from_value(json["faults"].clone()).unwrap();
+    assert_eq!(in_json.join(", "), faults);
+    assert_eq!(report.is_clean(), faults.is_empty());
+    faults.to_owned()
+}
+
 #[test]
 fn parts_of_all_processes_are_added_up() {
     let findings = findings(vec![totals(300, 1_000_000), totals(100, 9_000_000)]);
@@ -66,7 +75,7 @@ fn parts_of_all_processes_are_added_up() {
     assert_eq!(json["deliveries"]["received"], 400);
     assert_eq!(json["deliveries"]["lost"], 0);
     assert_eq!(json["deliveries"]["measured_per_second"], 200.0);
-    assert_eq!(json["publications"]["unanswered"], 1);
+    assert_eq!(json["publications"]["accepted"], 5);
     assert_eq!(json["server"]["cpu_us_per_delivery"], 2.0);
     assert_eq!(json["server"]["cpu_percent"], 25.0);
     assert_eq!(json["server"]["rss_bytes_per_connection"], 600.0);
@@ -74,7 +83,7 @@ fn parts_of_all_processes_are_added_up() {
     assert!((json["latency"]["p50_us"].as_f64().unwrap() - 1_000.0).abs() < 2.0);
     assert!((json["latency"]["p99_us"].as_f64().unwrap() - 9_000.0).abs() < 10.0);
     assert!(text.contains("2.00 µs per delivery"), "{text}");
-    assert!(text.contains("1 × 111 too many requests"), "{text}");
+    assert!(text.contains("100 subscribers of 1 topic, 5/s"), "{text}");
     assert!(text.ends_with("clean\n"), "{text}");
 }
 
@@ -84,15 +93,44 @@ fn every_kind_of_fault_makes_the_run_faulty() {
         let mut part = totals(400, 1_000);
         change(&mut part);
         let report = Report::new(&options(&[]), findings(vec![part])).unwrap();
-        assert_eq!(both_forms(&report).1.contains("FAULTY"), !report.is_clean());
-        !report.is_clean()
+        faults_in_both_forms(&report)
     };
-    assert!(!faulty(|_| {}));
-    assert!(faulty(|part| part.received = 399));
-    assert!(faulty(|part| part.duplicated = 1));
-    assert!(faulty(|part| part.out_of_order = 1));
-    assert!(faulty(|part| part.misrouted = 1));
-    assert!(faulty(|part| part.disconnected = [("gone".to_owned(), 1)].into()));
+    assert_eq!(faulty(|_| {}), "");
+    assert_eq!(faulty(|part| part.received = 399), "deliveries lost: 1");
+    assert_eq!(faulty(|part| part.duplicated = 1), "deliveries duplicated: 1");
+    assert_eq!(faulty(|part| part.out_of_order = 1), "deliveries out of order: 1");
+    assert_eq!(faulty(|part| part.misrouted = 1), "deliveries misrouted: 1");
+    let gone = faulty(|part| part.disconnected = [("gone".to_owned(), 1)].into());
+    assert_eq!(gone, "connections lost: 1");
+}
+
+#[test]
+fn publications_that_were_not_accepted_make_the_run_faulty() {
+    let mut findings = findings(vec![totals(400, 1)]);
+    let published = findings.published.as_mut().unwrap();
+    published.accepted = 3;
+    published.refusals = Refusals {
+        count: 1,
+        by_topic: [(0, 1)].into(),
+        by_reason: [("111 too many requests".to_owned(), 1)].into(),
+    };
+    let report = Report::new(&options(&[]), findings).unwrap();
+    let faults = faults_in_both_forms(&report);
+    assert_eq!(faults, "publications refused: 1, publications unanswered: 1");
+    assert!(both_forms(&report).1.contains("1 × 111 too many requests"));
+}
+
+#[test]
+fn a_run_without_deliveries_is_clean_only_if_nothing_was_published() {
+    let mut silent = findings(vec![totals(0, 0)]);
+    silent.expected = 0;
+    let report = Report::new(&options(&[]), silent).unwrap();
+    assert_eq!(faults_in_both_forms(&report), "nothing was delivered in the measured part");
+
+    let mut idle = findings(vec![totals(0, 0)]);
+    (idle.expected, idle.published) = (0, None);
+    let report = Report::new(&options(&["--rate", "0"]), idle).unwrap();
+    assert_eq!(faults_in_both_forms(&report), "");
 }
 
 #[test]

@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     Disconnect,
     /// One publication is refused.
     Refuse,
+    /// Every publication is refused.
+    RefuseAll,
+    /// One publication is delivered, but never answered.
+    Mute,
     /// Every subscription is refused.
     RefuseSubscriptions,
 }
@@ -131,7 +135,7 @@ fn answer(line: &str, writer: &Writer, state: &State) -> Option<String> {
         subscribers.entry(topic).or_default().push(Arc::clone(writer));
         return Some(format!("{}\n{{}}", json!({"id": id, "subscribe": {}})));
     }
-    match state.publish(&command["publish"]) {
+    match state.publish(&command["publish"])? {
         Ok(()) => Some(json!({"id": id, "publish": {}}).to_string()),
         Err(error) => Some(json!({"id": id, "error": error}).to_string()),
     }
@@ -145,8 +149,9 @@ fn serve_api(stream: TcpStream, state: &State) {
             ("401 Unauthorized", String::new())
         } else if path == "/api/publish" {
             match state.publish(&serde_json::from_slice(&body).unwrap()) {
-                Ok(()) => ("200 OK", json!({"result": {}}).to_string()),
-                Err(error) => ("200 OK", json!({"error": error}).to_string()),
+                None => continue,
+                Some(Ok(())) => ("200 OK", json!({"result": {}}).to_string()),
+                Some(Err(error)) => ("200 OK", json!({"error": error}).to_string()),
             }
         } else {
             ("200 OK", json!({"result": {"nodes": []}}).to_string())
@@ -178,12 +183,13 @@ fn read_request(lines: &mut impl BufRead) -> Option<(String, String, Vec<u8>)> {
 }
 
 impl State {
-    fn publish(&self, request: &Value) -> Result<(), Value> {
+    /// What the publisher is told; `None` = nothing.
+    fn publish(&self, request: &Value) -> Option<Result<(), Value>> {
         let topic = request["channel"].as_str().unwrap();
         let publication = self.publications.fetch_add(1, Ordering::SeqCst);
         let is_struck = publication == FAULTY_PUBLICATION;
-        if is_struck && self.fault == Fault::Refuse {
-            return Err(json!({"code": 111, "message": "too many requests"}));
+        if self.fault == Fault::RefuseAll || is_struck && self.fault == Fault::Refuse {
+            return Some(Err(json!({"code": 111, "message": "too many requests"})));
         }
         let push = json!({"push": {"channel": topic, "pub": {"data": request["data"]}}});
         let subscribers = self.subscribers.lock().unwrap();
@@ -191,7 +197,7 @@ impl State {
             let fault = if is_struck && index == 0 { self.fault } else { Fault::None };
             self.deliver(writer, push.to_string(), fault);
         }
-        Ok(())
+        (!(is_struck && self.fault == Fault::Mute)).then_some(Ok(()))
     }
 
     fn deliver(&self, writer: &Writer, push: String, fault: Fault) {
@@ -203,7 +209,11 @@ impl State {
                 *self.held.lock().unwrap() = Some((Arc::clone(writer), push));
                 return;
             }
-            Fault::None | Fault::Refuse | Fault::RefuseSubscriptions => {}
+            Fault::None
+            | Fault::Refuse
+            | Fault::RefuseAll
+            | Fault::RefuseSubscriptions
+            | Fault::Mute => {}
         }
         send(writer, &push);
         let mut held = self.held.lock().unwrap();

@@ -95,7 +95,7 @@ struct SettingFlags {
     /// Number of shards (server.shards); 0 = one per usable core
     #[arg(long, value_name = "N")]
     shards: Option<String>,
-    /// Least severe events to log (log.level): error, warn, info, debug, trace
+    /// Least severe events to log (log.level): off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
     /// How the log looks (log.format): text, json

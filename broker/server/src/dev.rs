@@ -7,15 +7,14 @@ use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use crate::client::DEFAULT_URL;
-use crate::config::{AdminConfig, Override, ServerConfig};
+use crate::config::{AdminConfig, ServerConfig};
 use crate::node::Started;
-use crate::start_error::{AddressKey, StartError};
 
 const API_KEY_BYTES: usize = 32;
 
 /// What `dev` sets before environment and flags: everybody may do everything in topics outside
 /// every namespace, from every page, and backends have a key that was made for this run.
-pub(crate) fn preset(flags: &[Override]) -> Vec<(&'static str, String)> {
+pub(crate) fn preset() -> Vec<(&'static str, String)> {
     let allowed = [
         "client.anonymous",
         "topics.allow_subscribe_for_client",
@@ -26,27 +25,17 @@ pub(crate) fn preset(flags: &[Override]) -> Vec<(&'static str, String)> {
     let mut preset: Vec<_> = allowed.into_iter().map(|key| (key, "true".to_owned())).collect();
     preset.push(("client.allowed_origins", "*".to_owned()));
     preset.push(("api.keys", random_api_key()));
-    preset.push(("admin.address", admin_address(flags).to_string()));
+    // A free one, so that no choice of server.address collides with a port nobody asked for.
+    let admin = SocketAddr::new(AdminConfig::default().address.ip(), 0);
+    preset.push(("admin.address", admin.to_string()));
     preset
 }
 
-/// The default, or a free port when the listener wants that one.
-fn admin_address(flags: &[Override]) -> SocketAddr {
-    let AdminConfig { address } = AdminConfig::default();
-    let wanted = flags
-        .iter()
-        .rev()
-        .find(|flag| flag.key == "server.address")
-        .and_then(|flag| flag.value.parse::<SocketAddr>().ok())
-        .is_some_and(|listen| listen.port() == address.port());
-    SocketAddr::new(address.ip(), if wanted { 0 } else { address.port() })
-}
-
-/// Whether the node would start if health and metrics took a free port: a second `fanwire dev` on
-/// another port shall not fail for a port that nobody asked for.
-pub(crate) fn may_move_admin(admin: &AdminConfig, error: &StartError) -> bool {
-    let taken = matches!(error, StartError::AddressInUse { key: AddressKey::Admin, .. });
-    taken && admin.address == AdminConfig::default().address
+/// Lets health and metrics have their usual port where any free one would do, unless the listener
+/// or another `fanwire dev` has taken it.
+pub(crate) fn prefer_usual_port(admin: &mut AdminConfig) {
+    let usual = AdminConfig::default().address.port();
+    admin.preferred_port = (admin.address.port() == 0).then_some(usual);
 }
 
 fn random_api_key() -> String {
@@ -133,11 +122,11 @@ fn program() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
+    use crate::config::{Override, Sources};
 
     #[test]
     fn the_preset_is_a_configuration_that_admits_everybody() {
-        let sources = Sources { preset: preset(&[]), ..Sources::default() };
+        let sources = Sources { preset: preset(), ..Sources::default() };
         let config = sources.load().unwrap().config;
         assert!(config.settings.client.anonymous && !config.settings.client.insecure);
         assert!(config.settings.topics.allow_publish_for_anonymous);
@@ -148,13 +137,24 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_port_gives_way_to_the_listener() {
-        let flag = Override {
-            flag: "--listen".to_owned(),
-            key: "server.address".to_owned(),
-            value: "127.0.0.1:8001".to_owned(),
+    fn only_an_admin_port_that_nobody_chose_prefers_the_usual_one() {
+        let flag = |value: &str| Override {
+            flag: "--set admin.address".to_owned(),
+            key: "admin.address".to_owned(),
+            value: value.to_owned(),
         };
-        assert_eq!(admin_address(&[flag]).port(), 0);
+        // The listener may have the usual one: binding finds out.
+        let listener = ("FANWIRE_SERVER_ADDRESS".to_owned(), "127.0.0.1:8001".to_owned());
+        for (environment, flags, preferred) in [
+            (vec![], vec![], Some(8001)),
+            (vec![listener], vec![], Some(8001)),
+            (vec![], vec![flag("127.0.0.1:9001")], None),
+        ] {
+            let sources = Sources { preset: preset(), environment, flags, file: None };
+            let mut admin = sources.load().unwrap().config.admin;
+            prefer_usual_port(&mut admin);
+            assert_eq!(admin.preferred_port, preferred);
+        }
     }
 
     #[test]

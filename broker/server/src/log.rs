@@ -1,5 +1,6 @@
 //! The log: one line per event on stderr, for people or as JSON. Payloads, tokens and keys are
-//! never logged; whoever logs keeps to that.
+//! never logged; whoever logs keeps to that. Each line names its thread, as in `shard-0`, and each
+//! one about a connection its `socket`.
 
 use std::io::{IsTerminal, stderr};
 
@@ -45,6 +46,8 @@ pub(crate) fn start(config: &LogConfig) -> Result<(), FilterError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.level)?)
         .with_writer(stderr)
+        // A thread is a shard, and core numbers its sockets per shard: both together name one.
+        .with_thread_names(true)
         .with_ansi(stderr().is_terminal());
     // It fails only when a log has been started before.
     let _ = match config.format {

@@ -8,14 +8,12 @@ mod config;
 mod dev;
 mod failure;
 mod http;
-mod listener;
 mod log;
 mod mesh;
 mod metrics;
 mod node;
 mod output;
 mod reactor;
-mod start_error;
 
 use std::process::ExitCode;
 
@@ -50,44 +48,40 @@ fn run(command: &Command) -> Result<(), Failure> {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let Loaded { config, warnings, .. } = sources(args)?.load()?;
-    log::start(&config.log)?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
     // The node says in the log where it listens.
-    node::run(config, |_| {})?;
-    Ok(())
+    run_node(sources(args)?.load()?, |_| {})
 }
 
 fn dev(args: &DevArgs) -> Result<(), Failure> {
-    let flags = args.overrides();
-    let preset = dev::preset(&flags);
     let environment = config::process_environment()?;
     // No file: `dev` is what it is wherever it is started.
     let environment = environment.into_iter().filter(|(name, _)| name != config::FILE_VARIABLE);
+    let (preset, flags) = (dev::preset(), args.overrides());
     let sources = Sources { preset, file: None, environment: environment.collect(), flags };
-    let Loaded { mut config, warnings, .. } = sources.load()?;
-    log::start(&config.log)?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    let api_key = config.api.keys.first().cloned();
-    let (server, admin) = (config.server.clone(), config.admin.clone());
-    let announce = |started: &node::Started| {
+    let mut loaded = sources.load()?;
+    dev::prefer_usual_port(&mut loaded.config.admin);
+    let api_key = loaded.config.api.keys.first().cloned();
+    let server = loaded.config.server.clone();
+    run_node(loaded, |started| {
         // A newcomer who closed stdout does not want to read this.
         let _ = output::line(&dev::welcome(started, api_key.as_deref()));
         if let Some(exposure) = dev::exposure(&server) {
             output::note(&exposure);
         }
-    };
-    match node::run(config.clone(), announce) {
-        Err(error) if dev::may_move_admin(&admin, &error) => {
-            config.admin.address.set_port(0);
-            node::run(config, announce)?;
+    })
+}
+
+/// Starts the log, then runs the node. What the operator should know is told when it runs: one that
+/// cannot start says why, and nothing else.
+fn run_node(loaded: Loaded, announce: impl FnOnce(&node::Started)) -> Result<(), Failure> {
+    let Loaded { config, warnings, .. } = loaded;
+    log::start(&config.log)?;
+    node::run(config, |started| {
+        for warning in &warnings {
+            tracing::warn!("{warning}");
         }
-        ended => ended?,
-    }
+        announce(started);
+    })?;
     Ok(())
 }
 

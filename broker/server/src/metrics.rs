@@ -22,7 +22,7 @@ const GAUGES: &[Row] = &[
 
 /// What only grows; the names get the suffix `_total`.
 const COUNTERS: &[Row] = &[
-    ("connections_opened", "Client connections", |s| s.core.connections_opened),
+    ("connections_opened", "Client connections since the start", |s| s.core.connections_opened),
     ("commands", "Commands of clients", |s| s.core.commands),
     ("refusals", "Commands of clients that were refused", |s| s.core.refusals),
     ("calls", "Calls of backends", |s| s.core.calls),

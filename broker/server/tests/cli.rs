@@ -73,7 +73,12 @@ fn the_default_configuration_is_right() {
     let text = run(&mut fanwire(&["config", "default"])).stdout;
     let (_, path) = file("default", &text);
     let ended = run(&mut fanwire(&["config", "check", "--config", &path]));
-    assert_eq!(ended, Ended { status: 0, stdout: format!("{path}: ok\n"), stderr: String::new() });
+    assert_eq!((ended.status, ended.stdout), (0, format!("{path}: ok\n")));
+    // Nobody is let in before the operator says so.
+    for (line, key) in ended.stderr.lines().zip(["client.anonymous", "api.keys"]) {
+        assert!(line.starts_with("warning: ") && line.contains(key), "{line}");
+    }
+    assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
 }
 
 #[test]
@@ -167,7 +172,11 @@ fn show_prints_what_is_in_force_without_secrets() {
 
 #[test]
 fn options_without_effect_are_one_warning() {
-    let (_, path) = file("later", "[topics]\npresence = true\njoin_leave = true\n");
+    let (_, path) = file(
+        "later",
+        "[topics]\npresence = true\njoin_leave = true\n[client]\nanonymous = true\n\
+         [api]\nkeys = [\"first-key\"]\n",
+    );
     let ended = run(&mut fanwire(&["config", "check", "--config", &path]));
     assert_eq!(
         ended.stderr,

@@ -152,6 +152,20 @@ fn pub_sends_json_as_it_is_and_text_as_a_string() {
 }
 
 #[test]
+fn pub_says_which_options_allow_a_publication() {
+    let listener = listener();
+    let child = start(&listener, &["pub", "news", "1"]);
+    let mut socket = accept(&listener);
+    receive(&mut socket);
+    let refused = r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#;
+    send(&mut socket, &[CONNECTED, refused]);
+    let (status, _, stderr) = ended(child);
+    assert_eq!(status, Some(1));
+    let cause = "fanwire: the broker refused to publish: 103 permission denied\n";
+    assert!(stderr.starts_with(cause) && stderr.contains("allow_publish_for"), "{stderr}");
+}
+
+#[test]
 fn pub_says_what_a_broker_without_anonymous_clients_needs() {
     let listener = listener();
     let child = start(&listener, &["pub", "news", "1"]);

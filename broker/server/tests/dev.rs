@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 /// A broker that ends with the test.
 struct Dev {
@@ -11,7 +16,7 @@ struct Dev {
     /// What it printed after its start, line by line.
     printed: Vec<String>,
     _stdout: BufReader<ChildStdout>,
-    _stderr: ChildStderr,
+    stderr: ChildStderr,
 }
 
 impl Dev {
@@ -29,7 +34,7 @@ impl Dev {
             printed.push(line.trim_end().to_owned());
         }
         let stderr = child.stderr.take().unwrap();
-        Self { child, printed, _stdout: stdout, _stderr: stderr }
+        Self { child, printed, _stdout: stdout, stderr }
     }
 
     /// The printed line that has this in it, as a command of the shell.
@@ -38,6 +43,16 @@ impl Dev {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("exec {}", line.trim())]);
         command
+    }
+
+    /// Stops the broker; its log, if that is JSON.
+    fn stop(mut self) -> Vec<Value> {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        let mut log = String::new();
+        self.stderr.read_to_string(&mut log).unwrap();
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What is printed after a name such as `address`.
@@ -80,6 +95,32 @@ fn the_given_key_is_the_one_that_works() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
         let command = command.args(["pub", "--url", url, "--api-key", key, "news", "1"]);
         assert_eq!(command.output().unwrap().status.code(), Some(status), "{key}");
+    }
+}
+
+#[test]
+fn lines_of_the_log_about_one_connection_bear_one_thread_and_number() {
+    let dev = Dev::start(&["--log-level", "debug", "--log-format", "json"]);
+    // Enough for both shards.
+    for _ in 0..8 {
+        assert!(dev.line(" pub ").status().unwrap().success());
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    command.args(["pub", "--url", dev.value("clients"), "--api-key", "another-key", "news", "1"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    let log = dev.stop();
+    let connections = |message: &str| -> BTreeSet<(&str, u64)> {
+        let lines = log.iter().filter(|line| line["message"] == message);
+        lines
+            .map(|line| (line["threadName"].as_str().unwrap(), line["socket"].as_u64().unwrap()))
+            .collect()
+    };
+    let accepted = connections("socket accepted");
+    assert_eq!(accepted.len(), 9, "{log:#?}");
+    for (message, count) in [("connection closes", 8), ("API request without a valid key", 1)] {
+        let named = connections(message);
+        assert_eq!(named.len(), count, "{log:#?}");
+        assert!(named.is_subset(&accepted), "{log:#?}");
     }
 }
 

@@ -1,11 +1,11 @@
-//! Pings, timeouts, slow consumers, drain.
+//! Pings, timeouts, slow consumers, and how connections end.
 
 use std::time::Duration;
 
 use fanwire_core::PingStyle;
-use fanwire_core::fault::Disconnect;
 
 use crate::kit::{Client, Frame, Node, frame, open_settings, with_shards};
+use crate::wire;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -61,7 +61,7 @@ fn ping_frames_take_the_place_of_messages_where_asked_for() {
         node.send(client, r#"{"id":1,"connect":{}}"#);
         assert!(!node.texts(client)[0].contains("ping"));
         assert_eq!(await_ping(node, client), Frame::Ping);
-        node.bytes(client, &frame(0x8a, b""));
+        node.bytes(client, &frame(wire::PONG, b""));
         assert_eq!(await_ping(node, client), Frame::Ping);
         node.pass(Duration::from_millis(8_100));
         assert_eq!(node.take(client), [Frame::Close(Some(3012), "no pong".to_owned())]);
@@ -83,10 +83,10 @@ fn without_connect_a_client_is_stale() {
 fn a_close_frame_is_echoed_and_the_socket_closed() {
     with_shards(&open_settings(), |node| {
         let client = node.connect();
-        node.bytes(client, &frame(0x88, &1000u16.to_be_bytes()));
+        node.bytes(client, &frame(wire::CLOSE, &1000u16.to_be_bytes()));
         assert_eq!(node.take(client), [Frame::Close(Some(1000), String::new()), Frame::End]);
         let bare = node.connect();
-        node.bytes(bare, &frame(0x88, b""));
+        node.bytes(bare, &frame(wire::CLOSE, b""));
         assert_eq!(node.take(bare), [Frame::Close(None, String::new()), Frame::End]);
         assert!(node.shards().iter().all(|shard| shard.counters().connections == 0));
     });
@@ -101,7 +101,7 @@ fn a_peer_that_is_told_to_go_has_five_seconds() {
             node.send(client, r#"{"send":{}}"#);
             assert!(matches!(node.take(client)[..], [Frame::Close(Some(3508), _)]));
         }
-        node.bytes(answers, &frame(0x88, &3508u16.to_be_bytes()));
+        node.bytes(answers, &frame(wire::CLOSE, &3508u16.to_be_bytes()));
         assert_eq!(node.take(answers), [Frame::End]);
         node.pass(Duration::from_millis(4_900));
         assert!(node.take(silent).is_empty());
@@ -143,19 +143,6 @@ fn who_does_not_read_is_let_go_and_the_others_miss_nothing() {
         let subscriptions: u64 =
             node.shards().iter().map(|shard| shard.counters().subscriptions).sum();
         assert_eq!(subscriptions, 1);
-    });
-}
-
-#[test]
-fn a_drain_answers_what_is_in_hand_reads_no_more_and_closes_with_3001() {
-    with_shards(&open_settings(), |node| {
-        let client = node.connect();
-        node.drain();
-        node.send(client, r#"{"id":2,"publish":{"channel":"t","data":1}}"#);
-        assert!(node.take(client).is_empty());
-        assert!(node.shards().iter().all(fanwire_core::Shard::is_quiet));
-        node.close_all(&Disconnect::SHUTDOWN);
-        assert_eq!(node.take(client), [Frame::Close(Some(3001), "shutdown".to_owned())]);
     });
 }
 

@@ -1,6 +1,7 @@
 //! RFC 6455: what breaks the framing is answered by its close code; what only looks odd is not.
 
-use crate::kit::{Frame, Node, frame, open_settings, with_shards};
+use crate::kit::{Frame, Node, fragment, frame, open_settings, with_shards};
+use crate::wire;
 
 const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
 
@@ -21,21 +22,28 @@ fn broken_framing_is_answered_by_its_code_and_nothing_more_is_read() {
     let join = |frames: &[Vec<u8>]| frames.concat();
     for (name, bytes, code) in [
         ("unmasked", unmasked, 1002),
-        ("reserved bit", frame(0xc1, b"{}"), 1002),
-        ("reserved data opcode", frame(0x83, b"{}"), 1002),
-        ("reserved control opcode", frame(0x8b, b""), 1002),
-        ("continuation first", frame(0x80, b"{}"), 1002),
-        ("message inside a message", join(&[frame(0x01, b"{"), frame(0x81, b"}")]), 1002),
-        ("fragmented ping", frame(0x09, b""), 1002),
-        ("ping of 126 bytes", frame(0x89, &[0; 126]), 1002),
-        ("close of one byte", frame(0x88, b"x"), 1002),
-        ("close with 1005", frame(0x88, &1005u16.to_be_bytes()), 1002),
-        ("close with bad reason", frame(0x88, b"\x03\xe8\xff"), 1007),
-        ("text that is not UTF-8", frame(0x81, b"\"\xc3\x28\""), 1007),
-        ("too big", frame(0x81, &[b' '; 64 * 1024 + 1]), 1009),
+        ("reserved bit", frame(0x40 | wire::TEXT, b"{}"), 1002),
+        ("reserved data opcode", frame(3, b"{}"), 1002),
+        ("reserved control opcode", frame(11, b""), 1002),
+        ("continuation first", frame(wire::CONTINUATION, b"{}"), 1002),
+        (
+            "message inside a message",
+            join(&[fragment(wire::TEXT, b"{"), frame(wire::TEXT, b"}")]),
+            1002,
+        ),
+        ("fragmented ping", fragment(wire::PING, b""), 1002),
+        ("ping of 126 bytes", frame(wire::PING, &[0; 126]), 1002),
+        ("close of one byte", frame(wire::CLOSE, b"x"), 1002),
+        ("close with 1005", frame(wire::CLOSE, &1005u16.to_be_bytes()), 1002),
+        ("close with bad reason", frame(wire::CLOSE, b"\x03\xe8\xff"), 1007),
+        ("text that is not UTF-8", frame(wire::TEXT, b"\"\xc3\x28\""), 1007),
+        ("too big", frame(wire::TEXT, &[b' '; 64 * 1024 + 1]), 1009),
         (
             "too big in fragments",
-            join(&[frame(0x01, &[b' '; 40_000]), frame(0x80, &[b' '; 40_000])]),
+            join(&[
+                fragment(wire::TEXT, &[b' '; 40_000]),
+                frame(wire::CONTINUATION, &[b' '; 40_000]),
+            ]),
             1009,
         ),
     ] {
@@ -60,11 +68,11 @@ fn fragments_with_control_frames_between_are_one_message() {
     with_shards(&open_settings(), |node| {
         let client = node.connect();
         let text = br#"{"id":2,"subscribe":{"channel":"t"}}"#;
-        node.bytes(client, &frame(0x01, &text[..10]));
-        node.bytes(client, &frame(0x89, b"hello"));
-        node.bytes(client, &frame(0x00, &text[10..20]));
-        node.bytes(client, &frame(0x8a, b"unasked"));
-        node.bytes(client, &frame(0x80, &text[20..]));
+        node.bytes(client, &fragment(wire::TEXT, &text[..10]));
+        node.bytes(client, &frame(wire::PING, b"hello"));
+        node.bytes(client, &fragment(wire::CONTINUATION, &text[10..20]));
+        node.bytes(client, &frame(wire::PONG, b"unasked"));
+        node.bytes(client, &frame(wire::CONTINUATION, &text[20..]));
         assert_eq!(
             node.take(client),
             [Frame::Pong(b"hello".to_vec()), Frame::Text(r#"{"id":2,"subscribe":{}}"#.to_owned())]
@@ -76,7 +84,7 @@ fn fragments_with_control_frames_between_are_one_message() {
 fn a_binary_message_is_read_like_a_text() {
     with_shards(&open_settings(), |node| {
         let client = node.open();
-        node.bytes(client, &frame(0x82, CONNECT.as_bytes()));
+        node.bytes(client, &frame(wire::BINARY, CONNECT.as_bytes()));
         assert_eq!(node.texts(client).len(), 1);
     });
 }

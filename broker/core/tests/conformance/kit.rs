@@ -1,13 +1,17 @@
 //! Scripted dialogues with a node of several shards: what goes in as bytes, what comes out as
-//! frames. Lanes deliver at once; the simulation is where they do not.
+//! frames. Lanes deliver at once unless they are held; the simulation is where chance says when.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::{Adapter, PingStyle};
-use fanwire_core::{CallId, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time, api};
+use fanwire_core::{
+    Adapter, Batch, CallId, ConnectionId, Output, PingStyle, Place, Shard, ShardIndex, SocketId,
+    Time, api,
+};
+
+use crate::wire;
 
 /// What a client has been sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(crate) struct Node {
     answers: HashMap<u64, String>,
     /// Sockets whose kernel takes nothing.
     stuck: Vec<u64>,
+    /// Lanes are held: what waits between the shards, with sender and receiver.
+    held: Option<VecDeque<(ShardIndex, ShardIndex, Batch)>>,
     next: u64,
     pub(crate) now: Time,
 }
@@ -80,6 +86,7 @@ impl Node {
             frames: HashMap::new(),
             answers: HashMap::new(),
             stuck: Vec::new(),
+            held: None,
             next: 0,
             now: Time::ZERO,
         }
@@ -110,7 +117,7 @@ impl Node {
 
     /// Sends one text message.
     pub(crate) fn send(&mut self, client: Client, text: &str) {
-        self.bytes(client, &frame(0x81, text.as_bytes()));
+        self.bytes(client, &frame(wire::TEXT, text.as_bytes()));
     }
 
     /// Sends bytes as they are.
@@ -132,6 +139,20 @@ impl Node {
         self.stuck.push(client.0);
     }
 
+    /// The kernel takes everything for this client again.
+    pub(crate) fn unstick(&mut self, client: Client) {
+        self.stuck.retain(|stuck| *stuck != client.0);
+        let (shard, id) = self.clients[&client.0];
+        self.shards[shard].handle_writable(id);
+        self.settle();
+    }
+
+    /// Bytes that wait for the socket of a client.
+    pub(crate) fn pending_bytes(&self, client: Client) -> usize {
+        let (shard, id) = self.clients[&client.0];
+        self.shards[shard].pending(id).map(<[u8]>::len).sum()
+    }
+
     /// What a client has been sent since the last call.
     pub(crate) fn take(&mut self, client: Client) -> Vec<Frame> {
         self.frames.remove(&client.0).unwrap_or_default()
@@ -150,12 +171,23 @@ impl Node {
 
     /// A call of the backend API on a shard, and its answer.
     pub(crate) fn call(&mut self, shard: usize, method: &str, body: &str) -> String {
+        let call = self.ask(shard, method, body);
+        self.answer(call).expect("an answer")
+    }
+
+    /// A call whose answer may take its time.
+    pub(crate) fn ask(&mut self, shard: usize, method: &str, body: &str) -> CallId {
         let call = api::decode(method, body.as_bytes()).unwrap();
-        let id = self.next;
+        let id = CallId(self.next);
         self.next += 1;
-        self.shards[shard].handle_call(self.now, CallId(id), call);
+        self.shards[shard].handle_call(self.now, id, call);
         self.settle();
-        self.answers.remove(&id).expect("an answer")
+        id
+    }
+
+    /// The answer to a call, if it has come.
+    pub(crate) fn answer(&mut self, call: CallId) -> Option<String> {
+        self.answers.remove(&call.0)
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -164,6 +196,37 @@ impl Node {
 
     pub(crate) fn shards(&self) -> &[Shard] {
         &self.shards
+    }
+
+    /// From now on, what goes from one shard to another waits.
+    pub(crate) fn hold_lanes(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Takes what waits between shards to its receivers. What they send in turn waits again.
+    pub(crate) fn deliver_held(&mut self) {
+        let waiting = self.held.as_mut().map(std::mem::take).unwrap_or_default();
+        for (from, to, batch) in waiting {
+            self.shards[to.as_usize()].handle_batch(self.now, from, batch);
+        }
+        self.settle();
+    }
+
+    /// Lanes deliver at once again, beginning with what waits.
+    pub(crate) fn release_lanes(&mut self) {
+        for (from, to, batch) in self.held.take().unwrap_or_default() {
+            self.shards[to.as_usize()].handle_batch(self.now, from, batch);
+        }
+        self.settle();
+    }
+
+    /// Tells every shard that the lanes to all others are full, or take batches again.
+    pub(crate) fn set_lanes_ready(&mut self, ready: bool) {
+        let count = u16::try_from(self.shards.len()).unwrap();
+        for shard in &mut self.shards {
+            (0..count).for_each(|to| shard.handle_lane(ShardIndex(to), ready));
+        }
+        self.settle();
     }
 
     pub(crate) fn drain(&mut self) {
@@ -206,7 +269,10 @@ impl Node {
         match output {
             Output::Send { to, batch } => {
                 let from = ShardIndex(u16::try_from(index).unwrap());
-                self.shards[to.as_usize()].handle_batch(self.now, from, batch);
+                match &mut self.held {
+                    Some(held) => held.push_back((from, to, batch)),
+                    None => self.shards[to.as_usize()].handle_batch(self.now, from, batch),
+                }
             }
             Output::Answer { call, body } => {
                 self.answers.insert(call.0, String::from_utf8(body).unwrap());
@@ -231,50 +297,40 @@ impl Node {
     }
 }
 
-/// A masked frame: first byte and payload.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | u8::try_from(len).unwrap()),
-        len @ 126..=65_535 => {
-            out.push(0x80 | 126);
-            out.extend(u16::try_from(len).unwrap().to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    let mask = [0x12, 0x34, 0x56, 0x78];
-    out.extend(mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+/// A masked frame that ends its message.
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    masked(opcode, true, payload)
+}
+
+/// A masked frame whose message goes on.
+pub(crate) fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    masked(opcode, false, payload)
+}
+
+fn masked(opcode: u8, last: bool, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::append_masked(&mut out, opcode, last, [0x12, 0x34, 0x56, 0x78], payload);
     out
 }
 
 fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text is UTF-8");
     let mut found = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        let (len, rest) = match second {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => {
-                let len = u64::from_be_bytes(rest[..8].try_into().unwrap());
-                (usize::try_from(len).unwrap(), &rest[8..])
+    while let Some((frame, taken)) = wire::parse(bytes) {
+        assert!(frame.last, "the broker sends no fragments");
+        let payload = frame.payload.as_slice();
+        found.push(match (frame.opcode, payload) {
+            (wire::TEXT, _) => Frame::Text(text(payload)),
+            (wire::PING, _) => Frame::Ping,
+            (wire::PONG, _) => Frame::Pong(payload.to_vec()),
+            (wire::CLOSE, []) => Frame::Close(None, String::new()),
+            (wire::CLOSE, [high, low, reason @ ..]) => {
+                Frame::Close(Some(u16::from_be_bytes([*high, *low])), text(reason))
             }
-            len => (usize::from(*len), rest),
-        };
-        let (payload, rest) = rest.split_at(len);
-        found.push(match first {
-            0x81 => Frame::Text(String::from_utf8(payload.to_vec()).unwrap()),
-            0x89 => Frame::Ping,
-            0x8a => Frame::Pong(payload.to_vec()),
-            0x88 if payload.is_empty() => Frame::Close(None, String::new()),
-            0x88 => Frame::Close(
-                Some(u16::from_be_bytes([payload[0], payload[1]])),
-                String::from_utf8(payload[2..].to_vec()).unwrap(),
-            ),
-            other => panic!("a frame that begins with {other:#x}"),
+            other => panic!("{other:?}"),
         });
-        bytes = rest;
+        bytes = &bytes[taken..];
     }
+    assert!(bytes.is_empty(), "half a frame: {bytes:?}");
     found
 }

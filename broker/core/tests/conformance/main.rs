@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod bounds;
 mod clients;
 mod closing;
+mod drain;
 mod framing;
 mod kit;
+mod payloads;
+#[path = "../wire/mod.rs"]
+mod wire;

@@ -6,14 +6,15 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod stream;
-#[path = "../sim/wire.rs"]
+#[path = "../wire/mod.rs"]
 mod wire;
 
 use std::sync::Arc;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::{Adapter, PingStyle};
-use fanwire_core::{ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time};
+use fanwire_core::{
+    Adapter, ConnectionId, Output, PingStyle, Place, Shard, ShardIndex, SocketId, Time,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 

@@ -121,7 +121,7 @@ impl<'a> Streams<'a> {
 
     /// A message in one frame or in several, with control frames anywhere between them.
     fn message(&mut self, payload: &[u8]) {
-        let mut opcode = if self.random.random_ratio(1, 5) { 2 } else { wire::TEXT };
+        let mut opcode = if self.random.random_ratio(1, 5) { wire::BINARY } else { wire::TEXT };
         let mut rest = payload;
         while self.random.random_ratio(1, 3) {
             let (head, tail) = rest.split_at(self.random.random_range(0..=rest.len()));

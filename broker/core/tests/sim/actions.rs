@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use fanwire_core::SocketId;
-use fanwire_core::{Adapter, PingStyle};
+use fanwire_core::{Adapter, PingStyle, SocketId};
 use rand::RngExt as _;
 
 use crate::client::{Asked, Client, Phase};
@@ -133,17 +132,18 @@ impl World {
         self.send(index, &lines.join("\n"));
     }
 
-    /// Sends a text message, sometimes in fragments.
+    /// Sends a message, sometimes as a binary one, sometimes in fragments.
     fn send(&mut self, index: usize, text: &str) {
         self.model.note(|| format!("c{index} sends {text:?}"));
         let client = &mut self.clients[index];
         let payload = text.as_bytes();
+        let opcode = if self.random.random_ratio(1, 8) { wire::BINARY } else { wire::TEXT };
         if self.random.random_ratio(1, 8) {
             let (head, tail) = payload.split_at(self.random.random_range(0..=payload.len()));
-            client.send(wire::TEXT, false, head);
+            client.send(opcode, false, head);
             client.send(wire::CONTINUATION, true, tail);
         } else {
-            client.send(wire::TEXT, true, payload);
+            client.send(opcode, true, payload);
         }
     }
 

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fanwire_core::ConnectionId;
-use fanwire_core::PingStyle;
+use fanwire_core::{ConnectionId, PingStyle};
 
 use crate::message::{Message, Push};
 use crate::model::{Model, Seen, Tick, Violation, ensure};
-use crate::plan::Rules;
+use crate::plan::{Drain, Rules};
 use crate::wire;
 
 /// A command whose reply is awaited.
@@ -48,6 +47,8 @@ pub(crate) struct Client {
     /// The broker was told that the socket takes no more.
     pub(crate) blocked: bool,
     pub(crate) awaited: VecDeque<(u32, Asked)>,
+    /// How many of these were read before the node began to go down, where that is known.
+    in_hand: Option<usize>,
     next_command: u32,
     /// Topics it is subscribed to as far as it has read, with their intervals.
     pub(crate) live: BTreeMap<usize, usize>,
@@ -94,6 +95,7 @@ impl Client {
             downlink: Vec::new(),
             blocked: false,
             awaited: VecDeque::new(),
+            in_hand: None,
             next_command: 1,
             live: BTreeMap::new(),
             closes: BTreeSet::new(),
@@ -155,6 +157,12 @@ impl Client {
         self.awaited.clear();
     }
 
+    /// The shard reads no commands from here on. Which ones it has read is clear if none is under
+    /// way.
+    pub(crate) fn note_drain(&mut self) {
+        self.in_hand = self.uplink.is_empty().then_some(self.awaited.len());
+    }
+
     /// Reads bytes from the broker.
     pub(crate) fn read(
         &mut self,
@@ -206,17 +214,30 @@ impl Client {
         let code = payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
         let justified = match code {
             0 | 1000 => self.phase == Phase::Leaving,
-            3001 => rules.draining,
+            3001 => matches!(rules.drain, Drain::Done | Drain::CutShort),
             3008 => rules.small_outbox,
-            3012 => self.may_be_late() || self.owed_pongs > 0,
+            3012 => self.may_be_late() || self.owed_pongs > 0 || self.unheard(rules),
             3501 => self.misbehaved,
             3502 => self.id.is_none(),
             asked => self.closes.contains(&asked),
         };
-        ensure!(justified, Some(self.index), None, "it was closed with {code}");
+        let by = Some(self.index);
+        ensure!(justified, by, None, "it was closed with {code}");
         self.phase = Phase::Told;
+        if code == 3001 && rules.drain == Drain::Done {
+            let done = self.in_hand.is_none_or(|left| left == 0);
+            ensure!(done, by, None, "closed without {:?} replies in hand", self.in_hand);
+            ensure!(!self.must_close, by, None, "it was disconnected, but told to reconnect");
+            // Whoever stays until then has everything, so these subscriptions count as live.
+            self.live.clear();
+        }
         self.end_all(model);
         Ok(())
+    }
+
+    /// Its pongs are messages, which a node that goes down does not read.
+    fn unheard(&self, rules: &Rules) -> bool {
+        rules.drain != Drain::No && self.pings == PingStyle::Messages
     }
 
     fn message(&mut self, line: &[u8], rules: &Rules, model: &mut Model) -> Result<(), Violation> {
@@ -240,6 +261,10 @@ impl Client {
             return Ok(());
         };
         ensure!(id == message.id, by, None, "a reply to {}, awaited: {id} {asked:?}", message.id);
+        if let Some(left) = &mut self.in_hand {
+            ensure!(*left > 0, by, None, "a reply to what came after the drain: {asked:?}");
+            *left -= 1;
+        }
         match &message.error {
             Some(error) => self.refused(asked, error.code, rules, model),
             None => self.granted(asked, message, rules, model),

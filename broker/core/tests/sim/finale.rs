@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use fanwire_core::fault::Disconnect;
+use fanwire_core::Shard;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
 use crate::client::Phase;
 use crate::model::{Publisher, Violation, ensure};
+use crate::plan::Drain;
 use crate::verdict;
 use crate::world::World;
 
@@ -71,7 +72,7 @@ impl World {
     }
 
     /// Waits for the sockets whose close is under way.
-    fn close_closing(&mut self) -> Result<(), Violation> {
+    pub(crate) fn close_closing(&mut self) -> Result<(), Violation> {
         for _ in 0..6 {
             self.pass(CLOSE_MS / 6);
             self.settle()?;
@@ -99,7 +100,7 @@ impl World {
     }
 
     /// Subscribers were told rightly who published.
-    fn check_publishers(&self) -> Result<(), Violation> {
+    pub(crate) fn check_publishers(&self) -> Result<(), Violation> {
         for (number, publication) in self.model.publications.iter().enumerate() {
             let Some(told) = &publication.info else {
                 continue;
@@ -185,18 +186,15 @@ impl World {
                 self.pass(10_000);
             }
             _ => {
-                self.plan.rules.draining = true;
-                for shard in &mut self.shards {
-                    shard.drain();
-                    shard.close_all(self.now, &Disconnect::SHUTDOWN);
-                }
+                self.shards.iter_mut().for_each(Shard::drain);
+                self.close_all(Drain::Done);
             }
         }
         self.settle()?;
         self.close_closing()
     }
 
-    fn nothing_left(&self) -> Result<(), Violation> {
+    pub(crate) fn nothing_left(&self) -> Result<(), Violation> {
         for client in &self.clients {
             let gone = client.phase == Phase::Gone;
             ensure!(gone, Some(client.index), None, "it lives although all were to go");

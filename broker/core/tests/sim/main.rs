@@ -7,7 +7,7 @@
 //!
 //! `world` is the node and what surrounds it, `plan` what a run is like, `actions` and `calls` what
 //! clients and backends do, `client` a client and what it may read (by `message` and `wire`),
-//! `model` what was seen from outside, `verdict` and `finale` what must hold in the end.
+//! `model` what was seen from outside, `verdict`, `finale` and `drain` what must hold in the end.
 
 #![allow(
     clippy::expect_used,
@@ -19,12 +19,14 @@
 mod actions;
 mod calls;
 mod client;
+mod drain;
 mod finale;
 mod message;
 mod model;
 mod overload;
 mod plan;
 mod verdict;
+#[path = "../wire/mod.rs"]
 mod wire;
 mod world;
 

@@ -59,8 +59,20 @@ pub(crate) struct Rules {
     /// Only subscribers may publish.
     pub(crate) subscribers_publish: bool,
     pub(crate) ping_interval_ms: u64,
-    /// The node goes down.
-    pub(crate) draining: bool,
+    pub(crate) drain: Drain,
+}
+
+/// How far the node has gone down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// It serves.
+    No,
+    /// Some shards, or all, read no commands any more.
+    Begun,
+    /// Everybody was told to go, after what was in hand was done.
+    Done,
+    /// Everybody was told to go, whatever was in hand.
+    CutShort,
 }
 
 impl Rules {
@@ -105,7 +117,7 @@ impl Plan {
             small_outbox,
             subscribers_publish: random.random_ratio(1, 6),
             ping_interval_ms: random.random_range(10_000..=70_000),
-            draining: false,
+            drain: Drain::No,
         };
         Self::by(rules, random)
     }
@@ -119,7 +131,7 @@ impl Plan {
             small_outbox: false,
             subscribers_publish: false,
             ping_interval_ms: 25_000,
-            draining: false,
+            drain: Drain::No,
         };
         Self::by(rules, random)
     }

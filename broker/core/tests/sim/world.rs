@@ -89,10 +89,10 @@ impl World {
         for _ in 0..self.plan.steps {
             self.step()?;
         }
-        self.finale()
+        if self.random.random_ratio(1, 4) { self.drain() } else { self.finale() }
     }
 
-    fn step(&mut self) -> Result<(), Violation> {
+    pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.model.tick();
         match self.plan.draw(&mut self.random) {
             Action::Open => self.open(),

@@ -1,6 +1,6 @@
 //! What can go wrong between a command-line client and the broker, with cause and remedy.
 
-use std::io;
+use std::{fmt, io};
 
 use super::wire::WireError;
 
@@ -44,7 +44,7 @@ pub(crate) enum ClientError {
     #[error("the broker refused to {action}: {code} {message}")]
     Refused {
         /// What was asked for.
-        action: String,
+        action: Action,
         /// Code of the error reply.
         code: u32,
         /// Its text.
@@ -74,9 +74,31 @@ pub(crate) enum ClientError {
     Output(#[from] io::Error),
 }
 
+/// What a client asks of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// To be let in.
+    Connect,
+    /// A subscription of this topic.
+    Subscribe(String),
+    /// A publication.
+    Publish,
+}
+
+/// Completes "the broker refused to …".
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("admit this client"),
+            Self::Subscribe(topic) => write!(f, "subscribe to {topic}"),
+            Self::Publish => f.write_str("publish"),
+        }
+    }
+}
+
 impl ClientError {
-    /// The broker's error reply to a command; `action` completes "refused to …".
-    pub(super) fn refused(action: String, error: WireError) -> Self {
+    /// The broker's error reply to a command.
+    pub(super) fn refused(action: Action, error: WireError) -> Self {
         Self::Refused { action, code: error.code, message: error.message }
     }
 
@@ -111,10 +133,7 @@ impl ClientError {
             Self::Refused { code: 102, .. } => {
                 "the part before the `:` is a namespace: add it to the broker's [namespaces]"
             }
-            Self::Refused { code: 103, .. } => {
-                "allow it with the topic's options, such as allow_subscribe_for_client and \
-                 allow_subscribe_for_anonymous"
-            }
+            Self::Refused { code: 103, action, .. } => permission_remedy(action),
             Self::Refused { .. } => "",
             Self::ApiStatus(401) => "check --api-key: it must be one of the broker's api.keys",
             Self::ApiStatus(413) => "the data is larger than the broker's api.body_bytes_max",
@@ -124,7 +143,7 @@ impl ClientError {
         }
     }
 
-    /// Whether connecting again may help: the ranges of the protocol document, section 8.3.
+    /// Whether connecting again may help: the ranges of the specification, section 8.3.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Closed { code: 1009 | 3500..=3999 | 4500..=4999, .. } => false,
@@ -133,6 +152,20 @@ impl ClientError {
             Self::NotAccepted { status, .. } => *status >= 500,
             Self::Refused { code, .. } => matches!(code, 100 | 111),
             _ => false,
+        }
+    }
+}
+
+fn permission_remedy(action: &Action) -> &'static str {
+    match action {
+        Action::Connect => "",
+        Action::Subscribe(_) => {
+            "allow it with the topic's options, such as allow_subscribe_for_client and \
+             allow_subscribe_for_anonymous"
+        }
+        Action::Publish => {
+            "allow it with the topic's options, such as allow_publish_for_client and \
+             allow_publish_for_anonymous, or publish with --api-key"
         }
     }
 }

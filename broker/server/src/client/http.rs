@@ -1,4 +1,4 @@
-//! Publishing as a backend does: `POST /api/publish` (protocol document, section 18).
+//! Publishing as a backend does: `POST /api/publish` (specification, section 18).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
 use super::endpoint::Endpoint;
-use super::error::ClientError;
+use super::error::{Action, ClientError};
 use super::tls;
 use super::wire::{Publish, WireError};
 
@@ -40,7 +40,7 @@ pub(super) fn publish(
     let answer: Answer = serde_json::from_str(&text)?;
     match answer.error {
         None => Ok(()),
-        Some(error) => Err(ClientError::refused("publish".to_owned(), error)),
+        Some(error) => Err(ClientError::refused(Action::Publish, error)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, stdin};
 
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::error::ClientError;
+use super::error::{Action, ClientError};
 use super::http;
 use super::wire::{self, CONNECT_ID, Command, Publish, Reply};
 use crate::cli::PubArgs;
@@ -36,12 +36,12 @@ fn publish_as_client(endpoint: &Endpoint, publication: Publish<'_>) -> Result<()
         let line = connection.next_line()?;
         let reply: Reply<'_> = serde_json::from_str(&line)?;
         let action = match reply.id {
-            CONNECT_ID => "admit this client",
-            PUBLISH_ID => "publish",
+            CONNECT_ID => Action::Connect,
+            PUBLISH_ID => Action::Publish,
             _ => continue,
         };
         if let Some(error) = reply.error {
-            return Err(ClientError::refused(action.to_owned(), error));
+            return Err(ClientError::refused(action, error));
         }
         if reply.id == PUBLISH_ID {
             connection.close();

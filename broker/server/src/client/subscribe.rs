@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::error::ClientError;
+use super::error::{Action, ClientError};
 use super::wire::{CONNECT_ID, Command, Push, Reply, Subscribe};
 use crate::cli::SubArgs;
 use crate::output;
 
-/// Back-off as the SDKs do it (protocol document, section 20): at random between the least and a
+/// Back-off as the SDKs do it (specification, section 20): at random between the least and a
 /// bound that doubles with every attempt.
 const DELAY_MIN: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(20);
@@ -93,10 +93,7 @@ impl Subscriber<'_> {
         let topic = reply.id.checked_sub(CONNECT_ID + 1).map(|index| index as usize);
         let topic = topic.and_then(|index| self.args.topics.get(index));
         if let Some(error) = reply.error {
-            let action = topic.map_or_else(
-                || "admit this client".to_owned(),
-                |topic| format!("subscribe to {topic}"),
-            );
+            let action = topic.cloned().map_or(Action::Connect, Action::Subscribe);
             return Err(ClientError::refused(action, error));
         }
         if let Some(connected) = reply.connect {

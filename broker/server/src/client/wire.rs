@@ -1,4 +1,4 @@
-//! What goes over the wire (protocol document, sections 3 and 5): commands out, replies in, one
+//! What goes over the wire (specification, sections 3 and 5): commands out, replies in, one
 //! JSON object per line. Payloads stay the text they are.
 
 use serde::{Deserialize, Serialize};

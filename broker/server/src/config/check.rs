@@ -1,16 +1,17 @@
 //! From what is written to what it means: ranges, and relations between keys. Every number that
 //! becomes a limit is checked here, once, so that nobody has to doubt it later.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use fanwire_core::config::{ClientSettings, Settings, TopicOptions};
+use fanwire_core::limits::PUBLICATION_OVERHEAD_BYTES;
 
+use super::Config;
 use super::raw::{RawClient, RawConfig, RawTopicOptions};
 use super::text::{spelled_duration, spelled_size};
-use super::{AdminConfig, ApiConfig, Config, LogConfig, ServerConfig};
 use crate::log;
 
 const KIB: usize = 1024;
@@ -21,13 +22,14 @@ const SHARDS_MAX: usize = 1024;
 const API_KEY_BYTES_MIN: usize = 8;
 const BODY_BYTES: RangeInclusive<usize> = KIB..=256 * MIB;
 const MESSAGE_BYTES: RangeInclusive<usize> = KIB..=64 * MIB;
-const OUTBOX_BYTES: RangeInclusive<usize> = KIB..=1024 * MIB;
+const OUTBOX_BYTES: RangeInclusive<usize> = KIB + PUBLICATION_OVERHEAD_BYTES..=1024 * MIB;
 /// A session finds its subscriptions by walking them.
 const TOPICS: RangeInclusive<usize> = 1..=65_536;
 const HISTORY_SIZE_MAX: usize = 1_000_000;
 /// Clients are told the interval in whole seconds, and 0 would mean no pings.
 const PING_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
+/// Timers tick at 32 ms and an idle shard wakes on a grid of 128 ms: less could not be kept.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 const TTL_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A value, or values together, that cannot be used.
@@ -44,6 +46,12 @@ pub(super) struct Violation {
 pub(crate) enum Warning {
     /// Options that are known and switched on, and that this version does not act on yet.
     WithoutEffect(Vec<String>),
+    /// Sections that ask for history, of which this version keeps nothing.
+    NothingKept(Vec<String>),
+    /// No client can be admitted.
+    NobodyMayConnect,
+    /// No backend can be admitted.
+    NoApiKey,
     /// `client.insecure` on an address that others can reach.
     InsecureBeyondLoopback(SocketAddr),
 }
@@ -54,6 +62,19 @@ impl fmt::Display for Warning {
             Self::WithoutEffect(keys) => {
                 let verb = if keys.len() == 1 { "has" } else { "have" };
                 write!(f, "{} {verb} no effect in this version", keys.join(", "))
+            }
+            Self::NothingKept(sections) => write!(
+                f,
+                "history_size and history_ttl in {}: nothing is kept in this version, they only \
+                 make offset and epoch visible",
+                sections.join(", ")
+            ),
+            Self::NobodyMayConnect => f.write_str(
+                "no client may connect, for this version knows no tokens: set \
+                 client.anonymous = true",
+            ),
+            Self::NoApiKey => {
+                f.write_str("no backend may publish, for there is no API key: set api.keys")
             }
             Self::InsecureBeyondLoopback(address) => write!(
                 f,
@@ -77,24 +98,36 @@ pub(super) fn check(raw: &RawConfig) -> Result<Config, Violation> {
             .to_owned(),
     })?;
     Ok(Config {
-        server: ServerConfig { address: raw.server.address, shards: raw.server.shards },
-        admin: AdminConfig { address: raw.admin.address },
-        api: ApiConfig { keys: raw.api.keys.clone(), body_bytes_max: raw.api.body_bytes_max },
+        server: raw.server.clone(),
+        admin: raw.admin.clone(),
+        api: raw.api.clone(),
         allowed_origins: raw.client.allowed_origins.clone(),
         settings: settings(raw)?,
-        log: LogConfig { level: raw.log.level.clone(), format: raw.log.format.into() },
+        log: raw.log.clone(),
     })
 }
 
 /// What the operator should know about a configuration that can be used.
 pub(super) fn warnings(raw: &RawConfig) -> Vec<Warning> {
-    let mut without_effect = options_without_effect("topics", &raw.topics);
-    for (name, options) in &raw.namespaces {
-        without_effect.extend(options_without_effect(&format!("namespaces.{name}"), options));
+    let (mut without_effect, mut nothing_kept) = (Vec::new(), Vec::new());
+    let namespaces = raw.namespaces.iter();
+    let namespaces = namespaces.map(|(name, options)| (format!("namespaces.{name}"), options));
+    for (section, options) in iter::once(("topics".to_owned(), &raw.topics)).chain(namespaces) {
+        without_effect.extend(options_without_effect(&section, options));
+        nothing_kept.extend((options.history_size > 0).then(|| format!("[{section}]")));
     }
     let mut warnings = Vec::new();
     if !without_effect.is_empty() {
         warnings.push(Warning::WithoutEffect(without_effect));
+    }
+    if !nothing_kept.is_empty() {
+        warnings.push(Warning::NothingKept(nothing_kept));
+    }
+    if !raw.client.anonymous && !raw.client.insecure {
+        warnings.push(Warning::NobodyMayConnect);
+    }
+    if raw.api.keys.is_empty() {
+        warnings.push(Warning::NoApiKey);
     }
     if raw.client.insecure && !raw.server.address.ip().is_loopback() {
         warnings.push(Warning::InsecureBeyondLoopback(raw.server.address));
@@ -122,7 +155,7 @@ fn settings(raw: &RawConfig) -> Result<Settings, Violation> {
     Ok(settings)
 }
 
-/// Pattern of the protocol document, section 10: `^[-a-zA-Z0-9_]{2,}$`.
+/// Pattern of the specification, section 10: `^[-a-zA-Z0-9_]{2,}$`.
 fn is_namespace_name(name: &str) -> bool {
     name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
@@ -145,18 +178,24 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
             remedy: "a client must have answered one ping before the next one goes out".to_owned(),
         });
     }
-    if raw.outbox_bytes_max < raw.message_bytes_max {
+    let outbox_bytes_min = raw.message_bytes_max + PUBLICATION_OVERHEAD_BYTES;
+    if raw.outbox_bytes_max < outbox_bytes_min {
         return Err(Violation {
             keys: ["client.outbox_bytes_max", "client.message_bytes_max"]
                 .map(str::to_owned)
                 .to_vec(),
             cause: format!(
-                "client.outbox_bytes_max ({}) must not be smaller than client.message_bytes_max \
-                 ({})",
+                "client.outbox_bytes_max ({}) must be larger than client.message_bytes_max ({}) \
+                 by at least {}",
                 spelled_size(raw.outbox_bytes_max),
-                spelled_size(raw.message_bytes_max)
+                spelled_size(raw.message_bytes_max),
+                spelled_size(PUBLICATION_OVERHEAD_BYTES)
             ),
-            remedy: "an outbox must hold at least one message of the largest size".to_owned(),
+            remedy: format!(
+                "an outbox must hold the largest message and what is written around it: set \
+                 client.outbox_bytes_max to {} or more",
+                spelled_size(outbox_bytes_min)
+            ),
         });
     }
     Ok(ClientSettings {

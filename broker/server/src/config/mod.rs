@@ -2,7 +2,8 @@
 //!
 //! File, environment and flags are laid over each other (`layers`), read into the sections and
 //! keys of the file (`reader`, `raw`, `text`) and checked (`check`). What is wrong on the way is
-//! told with its place (`error`).
+//! told with its place (`error`). A section whose meaning is what is written has one type, here;
+//! the others have a twin in `raw`.
 
 mod check;
 mod error;
@@ -18,10 +19,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use fanwire_core::config::Settings;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use error::ConfigError;
 pub(crate) use layers::FILE_VARIABLE;
 pub(crate) use load::{Loaded, Override, Sources, process_environment};
+use text::{address, count, list, size};
 
 /// `config/fanwire.toml`: every key with its default.
 pub(crate) const DEFAULT_FILE: &str = include_str!("../../../../config/fanwire.toml");
@@ -44,32 +47,44 @@ pub(crate) struct Config {
 }
 
 /// `[server]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [server]")]
 pub(crate) struct ServerConfig {
     /// Where clients and backends connect.
+    #[serde(with = "address")]
     pub(crate) address: SocketAddr,
     /// Number of shards; 0 = one per usable core.
+    #[serde(with = "count")]
     pub(crate) shards: usize,
 }
 
 /// `[admin]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [admin]")]
 pub(crate) struct AdminConfig {
     /// Where health and metrics are served.
+    #[serde(with = "address")]
     pub(crate) address: SocketAddr,
+    /// A port that is taken instead of the one above while it is free; no key of the file.
+    #[serde(skip)]
+    pub(crate) preferred_port: Option<u16>,
 }
 
 /// `[api]`
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [api]")]
 pub(crate) struct ApiConfig {
     /// Keys that backends may present; empty = the API answers 401 to everybody.
+    #[serde(with = "list")]
     pub(crate) keys: Vec<String>,
     /// Largest request body of the API, in bytes.
+    #[serde(with = "size")]
     pub(crate) body_bytes_max: usize,
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [log]")]
 pub(crate) struct LogConfig {
     /// A level, or directives as in `info,fanwire=debug`.
     pub(crate) level: String,
@@ -78,7 +93,8 @@ pub(crate) struct LogConfig {
 }
 
 /// `log.format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people.
     Text,
@@ -94,7 +110,7 @@ impl Default for ServerConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)) }
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)), preferred_port: None }
     }
 }
 

@@ -2,15 +2,13 @@
 //! a contract with the operator. What the values mean and which of them fit together is `check`.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanwire_core::config::{ClientSettings, DataFormat};
 use serde::{Deserialize, Serialize};
 
-use super::text::{address, count, duration, list, size};
-use super::{AdminConfig, ApiConfig, LogConfig, LogFormat, ServerConfig};
+use super::text::{count, duration, list, size};
+use super::{AdminConfig, ApiConfig, LogConfig, ServerConfig};
 
 /// Shown in the place of a secret.
 const SECRET: &str = "***";
@@ -19,42 +17,14 @@ const SECRET: &str = "***";
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "sections")]
 pub(super) struct RawConfig {
-    pub(super) server: RawServer,
-    pub(super) admin: RawAdmin,
-    pub(super) api: RawApi,
+    pub(super) server: ServerConfig,
+    pub(super) admin: AdminConfig,
+    pub(super) api: ApiConfig,
     pub(super) client: RawClient,
-    pub(super) log: RawLog,
+    pub(super) log: LogConfig,
     pub(super) topics: RawTopicOptions,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) namespaces: BTreeMap<String, RawTopicOptions>,
-}
-
-/// `[server]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields, expecting = "the section [server]")]
-pub(super) struct RawServer {
-    #[serde(with = "address")]
-    pub(super) address: SocketAddr,
-    #[serde(with = "count")]
-    pub(super) shards: usize,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields, expecting = "the section [admin]")]
-pub(super) struct RawAdmin {
-    #[serde(with = "address")]
-    pub(super) address: SocketAddr,
-}
-
-/// `[api]`
-#[derive(Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields, expecting = "the section [api]")]
-pub(super) struct RawApi {
-    #[serde(with = "list")]
-    pub(super) keys: Vec<String>,
-    #[serde(with = "size")]
-    pub(super) body_bytes_max: usize,
 }
 
 /// `[client]`
@@ -79,23 +49,7 @@ pub(super) struct RawClient {
     pub(super) topics_max: usize,
 }
 
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields, expecting = "the section [log]")]
-pub(super) struct RawLog {
-    pub(super) level: String,
-    pub(super) format: RawLogFormat,
-}
-
-/// `log.format`
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawLogFormat {
-    Text,
-    Json,
-}
-
-/// `[topics]` and `[namespaces.NAME]`: option names of the protocol document, section 10.
+/// `[topics]` and `[namespaces.NAME]`: option names of the specification, section 10.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section of topic options")]
 pub(super) struct RawTopicOptions {
@@ -146,36 +100,6 @@ impl RawConfig {
     }
 }
 
-impl Default for RawServer {
-    fn default() -> Self {
-        let ServerConfig { address, shards } = ServerConfig::default();
-        Self { address, shards }
-    }
-}
-
-impl Default for RawAdmin {
-    fn default() -> Self {
-        let AdminConfig { address } = AdminConfig::default();
-        Self { address }
-    }
-}
-
-impl Default for RawApi {
-    fn default() -> Self {
-        let ApiConfig { keys, body_bytes_max } = ApiConfig::default();
-        Self { keys, body_bytes_max }
-    }
-}
-
-impl fmt::Debug for RawApi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawApi")
-            .field("keys", &format_args!("{} × {SECRET}", self.keys.len()))
-            .field("body_bytes_max", &self.body_bytes_max)
-            .finish()
-    }
-}
-
 impl Default for RawClient {
     fn default() -> Self {
         let client = ClientSettings::default();
@@ -190,17 +114,6 @@ impl Default for RawClient {
             outbox_bytes_max: client.outbox_bytes_max,
             topics_max: client.topics_max,
         }
-    }
-}
-
-impl Default for RawLog {
-    fn default() -> Self {
-        let LogConfig { level, format } = LogConfig::default();
-        let format = match format {
-            LogFormat::Text => RawLogFormat::Text,
-            LogFormat::Json => RawLogFormat::Json,
-        };
-        Self { level, format }
     }
 }
 
@@ -241,15 +154,6 @@ impl From<RawDataFormat> for DataFormat {
             RawDataFormat::Json => Self::Json,
             RawDataFormat::JsonObject => Self::JsonObject,
             RawDataFormat::Binary => Self::Binary,
-        }
-    }
-}
-
-impl From<RawLogFormat> for LogFormat {
-    fn from(raw: RawLogFormat) -> Self {
-        match raw {
-            RawLogFormat::Text => Self::Text,
-            RawLogFormat::Json => Self::Json,
         }
     }
 }

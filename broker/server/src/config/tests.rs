@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanwire_core::config::DataFormat;
 
+use super::check::Warning;
 use super::layers::Layers;
 use super::load::Loaded;
 use super::raw::RawConfig;
@@ -68,6 +69,19 @@ fn the_default_file_says_exactly_the_defaults() {
 }
 
 #[test]
+fn the_page_of_the_documentation_names_every_key() {
+    const PAGE: &str = include_str!("../../../../docs/configuration.md");
+    let mut keys = Vec::new();
+    keys_of(&toml::Table::try_from(RawConfig::default()).unwrap(), "", &mut keys);
+    for key in keys {
+        // Options of topics stand there without their section.
+        let named = [key.as_str(), key.trim_start_matches("topics.")];
+        let named = named.into_iter().any(|name| PAGE.contains(&format!("`{name}`")));
+        assert!(named, "{key} is missing in docs/configuration.md");
+    }
+}
+
+#[test]
 fn the_namespace_that_the_default_file_shows_is_right() {
     let start = DEFAULT_FILE.find("# [namespaces.chat]").unwrap();
     let shown: Vec<_> =
@@ -76,7 +90,6 @@ fn the_namespace_that_the_default_file_shows_is_right() {
     let chat = &loaded.config.settings.namespaces["chat"];
     assert!(chat.allow_subscribe_for_client && chat.allow_publish_for_subscriber);
     assert_eq!(chat.history_ttl, Duration::from_mins(10));
-    assert_eq!(loaded.warnings, []);
 }
 
 #[test]
@@ -130,7 +143,7 @@ fn the_environment_can_set_every_kind_of_value() {
         ("FANWIRE_API_KEYS", "first-key, second-key"),
         ("FANWIRE_CLIENT_ANONYMOUS", "true"),
         ("FANWIRE_CLIENT_ALLOWED_ORIGINS", ""),
-        ("FANWIRE_CLIENT_MESSAGE_BYTES_MAX", "1MiB"),
+        ("FANWIRE_CLIENT_MESSAGE_BYTES_MAX", "512KiB"),
         ("FANWIRE_LOG_FORMAT", "json"),
         ("FANWIRE_NAMESPACES_CHAT_HISTORY_SIZE", "5"),
         ("FANWIRE_NAMESPACES_CHAT_HISTORY_TTL", "5s"),
@@ -139,7 +152,7 @@ fn the_environment_can_set_every_kind_of_value() {
     let config = from_layers("", &environment, &[]).unwrap().config;
     assert_eq!(config.api.keys, ["first-key", "second-key"]);
     assert!(config.settings.client.anonymous && config.allowed_origins.is_empty());
-    assert_eq!(config.settings.client.message_bytes_max, 1 << 20);
+    assert_eq!(config.settings.client.message_bytes_max, 1 << 19);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.settings.namespaces["chat"].history_size, 5);
 }
@@ -233,9 +246,12 @@ fn keys_that_contradict_each_other_are_refused() {
     );
     assert_eq!(
         cause("[client]\nmessage_bytes_max = \"2MiB\""),
-        "f.toml:2: client.outbox_bytes_max (1MiB) must not be smaller than \
-         client.message_bytes_max (2MiB)"
+        "f.toml:2: client.outbox_bytes_max (1MiB) must be larger than \
+         client.message_bytes_max (2MiB) by at least 4KiB"
     );
+    let (_, remedy) = refusal("[client]\noutbox_bytes_max = \"64KiB\"");
+    assert!(remedy.ends_with("set client.outbox_bytes_max to 68KiB or more"), "{remedy}");
+    assert!(from_layers("[client]\noutbox_bytes_max = \"68KiB\"", &[], &[]).is_ok());
     assert_eq!(
         cause("[topics]\nhistory_size = 1"),
         "f.toml:2: topics: history_size and history_ttl go together"
@@ -264,10 +280,11 @@ fn values_out_of_range_are_refused() {
         ("api", "body_bytes_max = 0"),
         ("api", "keys = [\"1234567\"]"),
         ("client", "ping_interval = \"999ms\""),
-        ("client", "pong_timeout = \"0s\""),
-        ("client", "connect_timeout = \"0s\""),
+        ("client", "pong_timeout = \"99ms\""),
+        ("client", "connect_timeout = \"99ms\""),
         ("client", "message_bytes_max = 1023"),
         ("client", "message_bytes_max = \"65MiB\""),
+        ("client", "outbox_bytes_max = \"4KiB\""),
         ("client", "outbox_bytes_max = \"2GiB\""),
         ("client", "topics_max = 0"),
         ("client", "allowed_origins = [\"example.com\"]"),
@@ -286,21 +303,45 @@ fn values_out_of_range_are_refused() {
     }
 }
 
+/// The warnings about a file to which clients and backends are added.
+fn warnings_of_open(file: &str, flags: &[(&str, &str)]) -> Vec<String> {
+    let open = [("FANWIRE_CLIENT_ANONYMOUS", "true"), ("FANWIRE_API_KEYS", "first-key")];
+    let warnings = from_layers(file, &open, flags).unwrap().warnings;
+    warnings.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn options_that_come_later_are_accepted_and_named() {
     let file = "[topics]\npresence = true\n[namespaces.chat]\njoin_leave = true\n";
-    let warnings = from_layers(file, &[], &[]).unwrap().warnings;
-    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     let expected = "topics.presence, namespaces.chat.join_leave have no effect in this version";
-    assert_eq!(warnings, [expected]);
+    assert_eq!(warnings_of_open(file, &[]), [expected]);
+}
+
+#[test]
+fn history_that_is_not_kept_is_told() {
+    let history = "history_size = 10\nhistory_ttl = \"1m\"\n";
+    let file = format!("[topics]\n{history}[namespaces.chat]\n{history}[namespaces.plain]\n");
+    let expected = "history_size and history_ttl in [topics], [namespaces.chat]: nothing is kept \
+                    in this version, they only make offset and epoch visible";
+    assert_eq!(warnings_of_open(&file, &[]), [expected]);
+}
+
+#[test]
+fn a_broker_that_admits_nobody_says_which_keys_to_set() {
+    let warnings = from_layers("", &[], &[]).unwrap().warnings;
+    assert_eq!(warnings, [Warning::NobodyMayConnect, Warning::NoApiKey]);
+    let (clients, backends) = (warnings[0].to_string(), warnings[1].to_string());
+    assert!(clients.contains("client.anonymous") && backends.contains("api.keys"));
+    assert_eq!(warnings_of_open("", &[]), [""; 0]);
 }
 
 #[test]
 fn insecure_beyond_loopback_is_a_warning() {
-    let file = "[client]\ninsecure = true\n";
-    assert_eq!(from_layers(file, &[], &[]).unwrap().warnings, []);
-    let beyond = from_layers(file, &[], &[("server.address", "0.0.0.0:8000")]).unwrap();
-    assert_eq!(beyond.warnings.len(), 1);
+    let file = "[client]\ninsecure = true\nanonymous = false\n";
+    let insecure = |flags| from_layers(file, &[("FANWIRE_API_KEYS", "first-key")], flags).unwrap();
+    assert_eq!(insecure(&[]).warnings, []);
+    let beyond = insecure(&[("server.address", "0.0.0.0:8000")]).warnings;
+    assert!(matches!(beyond[..], [Warning::InsecureBeyondLoopback(_)]), "{beyond:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The backend API: `POST /api/{method}` with a key (protocol document, section 18).
+//! The backend API: `POST /api/{method}` with a key (specification, section 18).
 
 use fanwire_core::api::{self, DecodeError};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap};
@@ -16,7 +16,7 @@ pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<In
         return method_not_allowed("POST");
     }
     if !authorised(&site.api_keys, request.headers(), request.uri()) {
-        tracing::debug!("API request without a valid key");
+        tracing::debug!(socket = exchange.socket(), "API request without a valid key");
         return empty(StatusCode::UNAUTHORIZED);
     }
     if announced_length(request.headers()).is_some_and(|length| length > site.body_bytes_max) {

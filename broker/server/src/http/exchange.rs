@@ -8,12 +8,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use fanwire_core::PingStyle;
 use fanwire_core::api::Call;
+use fanwire_core::{PingStyle, SocketId};
 
 /// The meeting place of one connection.
 #[derive(Default)]
 pub(crate) struct Exchange {
+    socket: u64,
     call: Cell<Option<Call>>,
     answer: Cell<Option<Vec<u8>>>,
     upgrade: Cell<Option<PingStyle>>,
@@ -22,6 +23,16 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// On the socket that core and the reactor know by this name.
+    pub(super) fn new(socket: SocketId) -> Self {
+        Self { socket: socket.0, ..Self::default() }
+    }
+
+    /// The socket's number, for the log.
+    pub(super) fn socket(&self) -> u64 {
+        self.socket
+    }
+
     /// For the request: makes a call of core and waits for the body of its answer.
     pub(super) async fn call(&self, call: Call) -> Vec<u8> {
         self.call.set(Some(call));

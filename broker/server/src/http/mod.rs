@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use fanwire_core::PingStyle;
 use fanwire_core::api::Call;
+use fanwire_core::{PingStyle, SocketId};
 use hyper::server::conn::http1;
 
 use exchange::Exchange;
@@ -68,8 +68,13 @@ impl HttpServer {
     }
 
     /// A connection on a fresh socket.
-    pub(crate) fn open(&self, stream: Rc<TcpStream>, surface: Surface) -> HttpConnection {
-        let exchange = Rc::new(Exchange::default());
+    pub(crate) fn open(
+        &self,
+        socket: SocketId,
+        stream: Rc<TcpStream>,
+        surface: Surface,
+    ) -> HttpConnection {
+        let exchange = Rc::new(Exchange::new(socket));
         let routes =
             Routes::new(surface, Rc::clone(&self.site), Rc::clone(&exchange), self.in_hand.clone());
         let io = HttpIo::new(stream, Rc::clone(&exchange));
@@ -85,7 +90,8 @@ impl HttpServer {
             Poll::Pending => Progress::Waiting,
             Poll::Ready(result) => {
                 if let Err(error) = &result {
-                    tracing::debug!(%error, "HTTP connection ended");
+                    let socket = connection.exchange.socket();
+                    tracing::debug!(socket, %error, "HTTP connection ended");
                 }
                 match connection.exchange.take_upgrade() {
                     Some(pings) if result.is_ok() => Progress::Upgrade(pings),

@@ -1,4 +1,4 @@
-//! Which pages may open a WebSocket (protocol document, section 2).
+//! Which pages may open a WebSocket (specification, section 2).
 
 use wildmatch::WildMatch;
 

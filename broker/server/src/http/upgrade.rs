@@ -1,4 +1,4 @@
-//! `GET /connection/websocket`: who may have one, and in which form (protocol document, section 2).
+//! `GET /connection/websocket`: who may have one, and in which form (specification, section 2).
 
 use std::borrow::Cow;
 
@@ -24,7 +24,8 @@ pub(super) fn answer(site: &Site, exchange: &Exchange, request: &Request<Incomin
     }
     let headers = request.headers();
     if !origin_allowed(&site.allowed_origins, headers) {
-        tracing::debug!(origin = ?headers.get(ORIGIN), "origin is not in client.allowed_origins");
+        let (socket, origin) = (exchange.socket(), headers.get(ORIGIN));
+        tracing::debug!(socket, ?origin, "origin is not in client.allowed_origins");
         return empty(StatusCode::FORBIDDEN);
     }
     let query = request.uri().query().unwrap_or_default();

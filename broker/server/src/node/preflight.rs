@@ -8,8 +8,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
+use super::start_error::{RingDenial, StartError};
 use crate::reactor::Ring;
-use crate::start_error::{RingDenial, StartError};
 
 /// glommio's own minimum.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;

@@ -6,7 +6,7 @@ use std::thread;
 use flume::Receiver;
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::start_error::StartError;
+use super::start_error::StartError;
 
 /// What a shell reports for a process that a signal ended: this and the signal's number.
 const EXIT_BY_SIGNAL: i32 = 128;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fanwire_core::Time;
 use nix::libc;
+use tracing::field;
 
 use super::drain::Stage;
 use super::ring::{Door, Series, Token};
@@ -89,7 +90,6 @@ impl Reactor {
         if self.now >= self.doors.log_at {
             self.doors.log_at = Time::from_millis(now + LOG_INTERVAL_MS);
             tracing::warn!(
-                shard = self.place.index.0,
                 sockets = self.sockets.open_count(),
                 %error,
                 "cannot accept connections for the moment; they wait"
@@ -104,7 +104,15 @@ impl Reactor {
             Door::Admin => Surface::Admin,
         };
         let deadline = self.now.after(self.client.connect_timeout);
-        let key = self.sockets.insert(Rc::new(stream), Phase::Fresh(surface), deadline);
+        let stream = Rc::new(stream);
+        let key = self.sockets.insert(Rc::clone(&stream), Phase::Fresh(surface), deadline);
+        tracing::debug!(
+            socket = key.socket_id().0,
+            // Evaluated only where debug lines are wanted; unknown when the peer has gone again.
+            peer = stream.peer_addr().ok().map(field::display),
+            ?door,
+            "socket accepted"
+        );
         self.arm_readable(key);
         key
     }

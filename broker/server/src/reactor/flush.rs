@@ -78,7 +78,7 @@ impl Reactor {
                     return self.blocked(key, connection);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "write failed");
+                    tracing::debug!(socket = key.socket_id().0, %error, "write failed");
                     return self.hang_up(key);
                 }
             }

@@ -4,7 +4,7 @@
 //! shards sent; let timers run; then carry out what core wants done, all writes of a socket in one.
 //! Where nothing is to be done the wait lasts until a socket, the doorbell or a timer ends it.
 //!
-//! `node.rs` starts one reactor per core and gives it its [`Seat`].
+//! `node/` starts one reactor per core and gives it its [`Seat`].
 
 mod accept;
 mod drain;
@@ -101,8 +101,10 @@ pub(crate) struct Reactor {
 /// Whether the peer has closed its side, so that reading must go on to the end of the stream: no
 /// further event will come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hangup {
+pub(crate) enum Hangup {
+    /// Read to the end.
     Seen,
+    /// A short read has emptied the socket.
     NotSeen,
 }
 
@@ -190,7 +192,6 @@ impl Reactor {
             match event {
                 Event::Accepted(door, result, series) => self.accepted(door, result, series),
                 Event::Readable { socket, hangup, series } => {
-                    let hangup = if hangup { Hangup::Seen } else { Hangup::NotSeen };
                     self.readable(socket, hangup, series);
                 }
                 Event::Writable(socket) => self.writable(socket),
@@ -215,7 +216,7 @@ impl Reactor {
             self.shard.handle_timeout(self.now);
         }
         while let Some(key) = self.sockets.pop_expired(self.now) {
-            tracing::debug!(shard = self.place.index.0, "socket timed out");
+            tracing::debug!(socket = key.socket_id().0, "socket timed out");
             self.hang_up(key);
         }
     }
@@ -234,7 +235,7 @@ impl Reactor {
             Err(_) => {
                 self.counters.panics += 1;
                 tracing::error!(
-                    shard = self.place.index.0,
+                    socket = key.socket_id().0,
                     "a bug in the code that serves a connection; the connection is closed"
                 );
                 self.hang_up(key);

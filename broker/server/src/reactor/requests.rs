@@ -24,7 +24,7 @@ impl Reactor {
     pub(super) fn begin_http(&mut self, key: SocketKey) {
         let Some(socket) = self.sockets.find(key) else { return };
         if let (Phase::Fresh(surface), Some(stream)) = (&socket.phase, &socket.stream) {
-            let connection = self.http.open(Rc::clone(stream), *surface);
+            let connection = self.http.open(key.socket_id(), Rc::clone(stream), *surface);
             socket.phase = Phase::Http(Box::new(connection));
         }
         self.poll_http(key);

@@ -15,6 +15,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use nix::libc;
 use slotmap::{Key, KeyData};
 
+use super::Hangup;
 use super::socket::SocketKey;
 
 /// Submission entries. When they are used up, the rest waits in `backlog` for the next turn.
@@ -93,8 +94,8 @@ pub(crate) enum Event {
     Accepted(Door, io::Result<TcpStream>, Series),
     /// Somebody rang the shard's doorbell.
     Doorbell(Series),
-    /// There may be something to read; with `hangup`, up to the end of the stream.
-    Readable { socket: SocketKey, hangup: bool, series: Series },
+    /// There may be something to read.
+    Readable { socket: SocketKey, hangup: Hangup, series: Series },
     /// There may be room to write, or the poll was cancelled.
     Writable(SocketKey),
     /// Nothing to act upon (cancellations).
@@ -224,13 +225,16 @@ fn event(entry: &cqueue::Entry) -> Event {
     match Token::from_bits(entry.user_data()) {
         Token::Accept(door) => Event::Accepted(door, accepted(result), series),
         Token::Doorbell => Event::Doorbell(series),
-        Token::Readable(socket) => {
-            let hangup = i32::from(libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR);
-            Event::Readable { socket, hangup: result < 0 || result & hangup != 0, series }
-        }
+        Token::Readable(socket) => Event::Readable { socket, hangup: hangup(result), series },
         Token::Writable(socket) => Event::Writable(socket),
         Token::Ignored => Event::Nothing,
     }
+}
+
+/// Whether the result of a poll for reading, bits or an error, tells of the end of the stream.
+fn hangup(result: i32) -> Hangup {
+    let bits = i32::from(libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR);
+    if result < 0 || result & bits != 0 { Hangup::Seen } else { Hangup::NotSeen }
 }
 
 /// Only for the result of an accept, each once.

@@ -1,8 +1,9 @@
 //! The table of a shard's sockets: what each one is at the moment, and when its time is up.
 //!
-//! A socket begins as [`Phase::Fresh`]; its first byte makes it [`Phase::Http`]. An upgrade makes it a [`Phase::WebSocket`]; every other end
-//! of the HTTP conversation, a [`Phase::Lingering`]. A closed socket keeps its entry until the
-//! kernel has reported the end of its polls, so that no completion can meet a later tenant.
+//! A socket begins as [`Phase::Fresh`]; its first byte makes it [`Phase::Http`]. An upgrade makes
+//! it a [`Phase::WebSocket`]; every other end of the HTTP conversation, a [`Phase::Lingering`]. A
+//! closed socket keeps its entry until the kernel has reported the end of its polls, so that no
+//! completion can meet a later tenant.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,7 +21,7 @@ new_key_type! {
 }
 
 impl SocketKey {
-    /// The name that core knows the socket by.
+    /// The name that core knows the socket by; its number is `socket` in the log.
     pub(crate) fn socket_id(self) -> SocketId {
         SocketId(self.data().as_ffi())
     }

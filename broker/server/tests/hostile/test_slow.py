@@ -67,7 +67,7 @@ class SlowToSpeak(HostileTestCase):
 
 
 class SlowToRead(HostileTestCase):
-    client = {"outbox_bytes_max": "64KiB"}
+    client = {"outbox_bytes_max": "68KiB"}
 
     def test_who_stops_reading_is_dropped_while_others_receive_everything(self):
         count, data = 3_000, "x" * 16_000

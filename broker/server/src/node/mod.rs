@@ -3,8 +3,10 @@
 //! Everything that can fail at the start fails in [`run`] before it reports the start. What shards
 //! do is in `reactor/`; how they reach each other, in `mesh.rs`.
 
+mod listener;
 mod preflight;
 mod signals;
+mod start_error;
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,11 +20,12 @@ use flume::{Receiver, Sender};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::config::Config;
-use crate::listener::{PublicListeners, bind_admin, bind_public};
 use crate::mesh::{self, Doorbell};
 use crate::metrics::Metrics;
 use crate::reactor::{Order, Orders, Reactor, Seat};
-pub(crate) use crate::start_error::StartError;
+
+use listener::{PublicListeners, bind_admin, bind_public};
+pub(crate) use start_error::StartError;
 
 /// How long requests in hand may take at the end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -63,7 +66,7 @@ pub(crate) fn run(config: Config, on_started: impl FnOnce(&Started)) -> Result<(
     let shards = if config.server.shards == 0 { cores.len() } else { config.server.shards };
     preflight::check(shards)?;
     let public = bind_public(config.server.address, shards)?;
-    let (admin, admin_address) = bind_admin(config.admin.address)?;
+    let (admin, admin_address) = bind_admin(&config.admin)?;
     // Before any thread is spawned, so that all inherit it.
     let signals = signals::block()?;
 

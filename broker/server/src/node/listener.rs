@@ -11,7 +11,8 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::start_error::{AddressKey, Holder, StartError};
+use super::start_error::{AddressKey, Holder, StartError};
+use crate::config::AdminConfig;
 
 /// Connections that the kernel completes before a shard accepts them; bounded by
 /// `net.core.somaxconn` too.
@@ -53,14 +54,19 @@ pub(crate) fn bind_public(
     Ok(PublicListeners { address, listeners, claim })
 }
 
-/// Binds the admin port, for one shard.
+/// Binds the admin port, for one shard: the preferred one if there is one and it is free.
 ///
 /// # Errors
 ///
 /// The address is taken, unknown or denied.
-pub(crate) fn bind_admin(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| start_error(AddressKey::Admin, wanted, error);
-    let listener = listen(wanted, Sharing::Alone).map_err(failed)?;
+pub(crate) fn bind_admin(admin: &AdminConfig) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| start_error(AddressKey::Admin, admin.address, error);
+    let preferred = admin.preferred_port.map(|port| SocketAddr::new(admin.address.ip(), port));
+    let listener = preferred.and_then(|preferred| listen(preferred, Sharing::Alone).ok());
+    let listener = match listener {
+        Some(listener) => listener,
+        None => listen(admin.address, Sharing::Alone).map_err(failed)?,
+    };
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
@@ -126,7 +132,7 @@ fn start_error(key: AddressKey, address: SocketAddr, source: io::Error) -> Start
 mod tests {
     use std::net::{SocketAddr, TcpListener};
 
-    use super::{Holder, StartError, bind_admin, bind_public};
+    use super::{AdminConfig, Holder, StartError, bind_admin, bind_public};
 
     fn loopback() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
@@ -157,10 +163,21 @@ mod tests {
     fn a_port_of_another_program_is_refused() {
         let other = TcpListener::bind(loopback()).unwrap();
         let address = other.local_addr().unwrap();
-        for error in [bind_public(address, 2).unwrap_err(), bind_admin(address).unwrap_err()] {
+        let admin = AdminConfig { address, preferred_port: None };
+        for error in [bind_public(address, 2).unwrap_err(), bind_admin(&admin).unwrap_err()] {
             assert!(matches!(error, StartError::AddressInUse { holder: Holder::Unknown, .. }));
             assert!(error.remedy().contains("choose another"), "{}", error.remedy());
         }
+    }
+
+    #[test]
+    fn a_preferred_admin_port_that_is_taken_gives_way_to_the_address() {
+        let other = TcpListener::bind(loopback()).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let admin = AdminConfig { address: loopback(), preferred_port: Some(port) };
+        assert_ne!(bind_admin(&admin).unwrap().1.port(), port);
+        drop(other);
+        assert_eq!(bind_admin(&admin).unwrap().1.port(), port);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! WebSocket frames in the client's role (RFC 6455, section 5.2), written apart from the broker's
-//! own codec, so that a mistake there is not made twice.
+//! own codec, so that a mistake there is not made twice. Shared by all tests that speak bytes.
 
 /// A frame of a message that another one continues, or which continues one.
 pub(crate) const CONTINUATION: u8 = 0;
 /// A text message.
 pub(crate) const TEXT: u8 = 1;
+/// A binary message.
+pub(crate) const BINARY: u8 = 2;
 /// A close frame.
 pub(crate) const CLOSE: u8 = 8;
 /// A ping frame.
@@ -20,7 +22,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Appends a masked frame.
+/// Appends a masked frame. Reserved bits may be set in the opcode.
 pub(crate) fn append_masked(
     out: &mut Vec<u8>,
     opcode: u8,
