@@ -200,7 +200,7 @@ step_load() {
     load --subscribers "$connections" --topics 1 --rate 5 --size 128 --seconds 10 \
         --api-key "a-key-for-the-load"
     note "$connections idle connections, a topic each"
-    load --subscribers "$connections" --topics "$connections" --rate 0 --seconds 10
+    load --subscribers "$connections" --topics "$connections" --rate 0 --seconds 30
 }
 
 # ---- all

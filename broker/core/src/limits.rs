@@ -15,6 +15,16 @@ pub const REQUESTS_MAX: usize = 1 << 20;
 /// that would cross it are refused (111) before they get an offset.
 pub const LANE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes collected for a lane above which calls of backends wait for the next turn.
+pub const LANE_BYTES_PACED: usize = 1024 * 1024;
+
+/// What a frame that waits costs beside its bytes: its entry, its counters and the allocator.
+pub const FRAME_COST_BYTES: usize = 48;
+
+/// `info` and `channels` that one batch may contain; further ones are refused (106). Their answers
+/// may be large, and are kept until the whole batch is answered.
+pub const BATCH_SURVEYS_MAX: usize = 16;
+
 /// Bytes that are kept free in an outbox beside the payload and tags of a publication: frame
 /// header, topic name with every byte escaped, publisher, position.
 pub const PUBLICATION_OVERHEAD_BYTES: usize = 4096;
@@ -28,3 +38,4 @@ pub const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const _: () = assert!(PIPELINE_COMMANDS_MAX < REQUESTS_MAX);
 const _: () = assert!(SLOW_CLOSE_TIMEOUT.as_millis() <= CLOSE_TIMEOUT.as_millis());
 const _: () = assert!(PUBLICATION_OVERHEAD_BYTES > 6 * TOPIC_NAME_BYTES_MAX + 1024);
+const _: () = assert!(2 * LANE_BYTES_PACED <= LANE_BYTES_MAX);

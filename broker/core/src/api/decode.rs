@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{Call, Client, Operation, Query, Shape, Who};
 use crate::fault::{Disconnect, Refusal};
-use crate::json::present;
+use crate::json::{or_default, present, text};
+use crate::limits::BATCH_SURVEYS_MAX;
 use crate::protocol::{Draft, Publish, payload};
 
 /// Why a request is no call.
@@ -47,8 +48,18 @@ pub fn decode(method: &str, body: &[u8]) -> Result<Call, DecodeError> {
     }
     if method == "batch" {
         let batch: Batch<'_> = serde_json::from_slice(body)?;
-        let operations =
-            batch.commands.iter().map(|command| batched(command)).collect::<Result<_, _>>()?;
+        let mut surveys = 0;
+        let operations = batch.commands.iter().map(|command| {
+            let operation = batched(command)?;
+            surveys += usize::from(operation.is_survey());
+            Ok(match operation {
+                survey if survey.is_survey() && surveys > BATCH_SURVEYS_MAX => {
+                    Operation::Refused(Refusal::LimitExceeded)
+                }
+                operation => operation,
+            })
+        });
+        let operations = operations.collect::<Result<_, DecodeError>>()?;
         return Ok(Call { operations, shape: Shape::Batch, parallel: batch.parallel });
     }
     let operation = operation(method, body)?.ok_or(DecodeError::UnknownMethod)?;
@@ -98,30 +109,30 @@ struct Nothing {}
 
 #[derive(Deserialize)]
 struct Batch<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "or_default")]
     commands: Vec<&'a RawValue>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     parallel: bool,
 }
 
 /// What `publish` and `broadcast` share.
 #[derive(Deserialize)]
 struct PublishRequest<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     channel: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "or_default")]
     channels: Vec<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     b64data: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     skip_history: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     tags: BTreeMap<String, String>,
     #[serde(borrow, default)]
     idempotency_key: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     version: u64,
 }
 
@@ -143,7 +154,8 @@ impl PublishRequest<'_> {
                 payload(text.map_err(|_| Refusal::BadRequest)?.get().as_bytes())
             }
         };
-        let tags = self.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let tags = self.tags.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let tags = tags.collect();
         Ok(Draft { data, info: None, tags, skip_history: self.skip_history })
     }
 }
@@ -175,17 +187,19 @@ fn broadcast(request: PublishRequest<'_>) -> Operation {
 
 #[derive(Deserialize)]
 struct Channels<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pattern: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
 struct DisconnectRequest<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
+    session: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
     user: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     client: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "or_default")]
     whitelist: Vec<Cow<'a, str>>,
     #[serde(borrow)]
     disconnect: Option<DisconnectCode<'a>>,
@@ -193,9 +207,9 @@ struct DisconnectRequest<'a> {
 
 #[derive(Deserialize)]
 struct DisconnectCode<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     code: u32,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     reason: Cow<'a, str>,
 }
 
@@ -206,7 +220,7 @@ fn disconnect(request: DisconnectRequest<'_>) -> Operation {
     };
     match disconnect {
         Ok(disconnect) => Operation::Ask(Arc::new(Query::Disconnect {
-            who: who(&request.user, &request.client),
+            who: who(&request.user, &request.client, &request.session),
             spared: request.whitelist.iter().filter_map(|id| id.parse().ok()).collect(),
             disconnect,
         })),
@@ -227,11 +241,13 @@ fn custom(code: u32, reason: &str) -> Result<Disconnect, Refusal> {
 
 #[derive(Deserialize)]
 struct UnsubscribeRequest<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
+    session: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
     user: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     channel: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     client: Cow<'a, str>,
 }
 
@@ -240,13 +256,16 @@ fn unsubscribe(request: UnsubscribeRequest<'_>) -> Operation {
     if request.channel.is_empty() {
         return Operation::Refused(Refusal::BadRequest);
     }
-    let who = who(&request.user, &request.client);
+    let who = who(&request.user, &request.client, &request.session);
     let topic = request.channel.as_ref().to_owned();
     Operation::Ask(Arc::new(Query::Unsubscribe { who, topic }))
 }
 
-fn who(user: &str, client: &str) -> Who {
+/// Sessions in the protocol's sense exist on emulated and unidirectional transports only, so to
+/// name one names nobody here.
+fn who(user: &str, client: &str, session: &str) -> Who {
     let client = match client {
+        _ if !session.is_empty() => Client::Nobody,
         "" => Client::Any,
         id => id.parse::<Uuid>().map_or(Client::Nobody, Client::One),
     };

@@ -46,6 +46,16 @@ pub(crate) enum Operation {
     Ask(Arc<Query>),
 }
 
+impl Operation {
+    /// Whether its answer grows with what the node holds.
+    fn is_survey(&self) -> bool {
+        let Self::Ask(query) = self else {
+            return false;
+        };
+        matches!(query.as_ref(), Query::Info | Query::Topics { .. })
+    }
+}
+
 /// A question or an order to every shard.
 #[derive(Debug)]
 pub(crate) enum Query {

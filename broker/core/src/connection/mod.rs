@@ -10,7 +10,7 @@ use outbox::Outbox;
 use pipeline::Pipeline;
 
 use crate::ids::SocketId;
-use crate::limits::PIPELINE_COMMANDS_MAX;
+use crate::limits::{FRAME_COST_BYTES, PIPELINE_COMMANDS_MAX};
 use crate::protocol::{Adapter, PingStyle};
 use crate::session::Session;
 use crate::time::Time;
@@ -113,9 +113,13 @@ impl Connection {
         }
     }
 
-    /// Bytes that wait for the socket or for a reply before them.
+    /// Bytes that wait for the socket or for a reply before them, with what their entries cost.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.outbox.bytes() + self.pipeline.as_ref().map_or(0, |pipeline| pipeline.bytes())
+        let (frames, bytes) = (self.outbox.len(), self.outbox.bytes());
+        let pipeline = self.pipeline.as_ref();
+        let (more_frames, more_bytes) =
+            pipeline.map_or((0, 0), |pipeline| (pipeline.len(), pipeline.bytes()));
+        bytes + more_bytes + FRAME_COST_BYTES * (frames + more_frames)
     }
 
     pub(crate) fn has_output(&self) -> bool {

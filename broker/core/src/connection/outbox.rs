@@ -27,6 +27,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Frames that wait.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -202,9 +202,24 @@ pub(crate) struct Draft {
     /// The publishing client; `None` = a backend.
     pub(crate) info: Option<ClientInfo>,
     /// Sorted by key.
-    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) tags: Arc<[(String, String)]>,
     /// Keep it out of the history; it gets no position that anybody sees.
     pub(crate) skip_history: bool,
+}
+
+impl Draft {
+    /// What it holds in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|(key, value)| key.len() + value.len() + 48);
+        self.data.len() + tags.sum::<usize>()
+    }
+
+    /// The most that an encoding makes of it: in JSON one byte of a tag may become six, and each
+    /// has quotes, colon and comma.
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        let tags = self.tags.iter().map(|(key, value)| 6 * (key.len() + value.len()) + 6);
+        self.data.len() + tags.sum::<usize>()
+    }
 }
 
 /// A publication on its way to the owner of its topic.

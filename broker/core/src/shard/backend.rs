@@ -22,10 +22,31 @@ pub(super) struct Running {
     parallel: bool,
     /// Not begun.
     waiting: VecDeque<Operation>,
+    /// What is left of the broadcast that was begun last.
+    broadcast: std::vec::IntoIter<Publish>,
     /// Begun, in order.
     begun: Vec<Progress>,
     /// Answers awaited.
     awaited: usize,
+    /// It stands in the shard's list of calls that wait for a flush.
+    paced: bool,
+}
+
+/// What a call does next.
+enum Step {
+    Publish {
+        operation: usize,
+        item: usize,
+        publish: Publish,
+    },
+    Ask {
+        operation: usize,
+        query: Arc<Query>,
+    },
+    /// An answer must come first.
+    Wait,
+    /// Everything was begun.
+    End,
 }
 
 /// How far an operation has come.
@@ -44,6 +65,44 @@ impl Running {
         let asks = |operation: Option<&Operation>| matches!(operation, Some(Operation::Ask(_)));
         let asking = matches!(self.begun.last(), Some(Progress::Asking { .. }));
         self.awaited > 0 && !self.parallel && (asking || asks(self.waiting.front()))
+    }
+
+    /// The next thing to begin, with its place among the answers.
+    fn next(&mut self) -> Step {
+        loop {
+            if let Some(publish) = self.broadcast.next() {
+                let operation = self.begun.len().saturating_sub(1);
+                let Some(Progress::Broadcasting(slots)) = self.begun.last_mut() else {
+                    return Step::End;
+                };
+                slots.push(None);
+                return Step::Publish { operation, item: slots.len() - 1, publish };
+            }
+            if self.must_wait() {
+                return Step::Wait;
+            }
+            let operation = self.begun.len();
+            match self.waiting.pop_front() {
+                None => return Step::End,
+                Some(Operation::Refused(refusal)) => {
+                    self.begun.push(Progress::Done(Answer::Refused(refusal)));
+                }
+                Some(Operation::Publish(publish)) => {
+                    self.begun.push(Progress::Publishing(None));
+                    return Step::Publish { operation, item: 0, publish };
+                }
+                Some(Operation::Broadcast(publishes)) => {
+                    let slots = Vec::with_capacity(publishes.len());
+                    self.begun.push(Progress::Broadcasting(slots));
+                    self.broadcast = publishes.into_iter();
+                }
+                Some(Operation::Ask(query)) => {
+                    let (asked, found) = (Arc::clone(&query), Found::default());
+                    self.begun.push(Progress::Asking { query: asked, found });
+                    return Step::Ask { operation, query };
+                }
+            }
+        }
     }
 
     /// Notes the answer to one publication.
@@ -69,90 +128,88 @@ impl Shard {
             parallel,
             begun: Vec::with_capacity(operations.len()),
             waiting: operations.into(),
+            broadcast: Vec::new().into_iter(),
             awaited: 0,
+            paced: false,
         });
         self.advance_call(key);
+    }
+
+    /// A call that had to wait for a flush goes on.
+    pub(super) fn resume_call(&mut self, key: CallKey) {
+        if let Some(running) = self.calls.get_mut(key) {
+            running.paced = false;
+            self.advance_call(key);
+        }
     }
 
     /// Begins what can begin; answers the call when all is done.
     fn advance_call(&mut self, key: CallKey) {
         loop {
+            let must_pace = self.must_pace();
             let Some(running) = self.calls.get_mut(key) else {
                 return;
             };
-            if running.must_wait() {
+            if must_pace {
+                if !running.paced {
+                    running.paced = true;
+                    self.paced.push_back(key);
+                }
                 return;
             }
-            let Some(operation) = running.waiting.pop_front() else {
-                break;
-            };
-            let index = running.begun.len();
-            let (progress, awaited) = self.begin_operation(key, index, operation);
-            if let Some(running) = self.calls.get_mut(key) {
-                running.begun.push(progress);
-                running.awaited += awaited;
+            match running.next() {
+                Step::Wait => return,
+                Step::End if running.awaited > 0 => return,
+                Step::End => break,
+                Step::Publish { operation, item, publish } => {
+                    let begun = self.call_publish(key, operation, item, publish);
+                    if let Some(running) = self.calls.get_mut(key) {
+                        match begun {
+                            Ok(()) => running.awaited += 1,
+                            Err(refusal) => running.answer(operation, item, Err(refusal)),
+                        }
+                    }
+                }
+                Step::Ask { operation, query } => self.begin_ask(key, operation, &query),
             }
         }
-        let done = self.calls.get(key).is_some_and(|running| running.awaited == 0);
-        if let Some(running) = done.then(|| self.calls.remove(key)).flatten() {
-            let now = self.now;
-            let answers: Vec<_> =
-                running.begun.into_iter().map(|progress| answer(progress, now)).collect();
-            let mut body = Vec::new();
-            append_answer(&mut body, &self.node, running.shape, &answers);
-            self.outputs.push_back(Output::Answer { call: running.id, body });
+        if let Some(running) = self.calls.remove(key) {
+            self.answer_call(running);
         }
     }
 
-    /// Begins one operation; how many answers it awaits.
-    fn begin_operation(
-        &mut self,
-        key: CallKey,
-        operation: usize,
-        asked: Operation,
-    ) -> (Progress, usize) {
-        match asked {
-            Operation::Refused(refusal) => (Progress::Done(Answer::Refused(refusal)), 0),
-            Operation::Publish(publish) => {
-                let refused = self.call_publish(key, operation, 0, publish).err();
-                let awaited = usize::from(refused.is_none());
-                (Progress::Publishing(refused.map(Err)), awaited)
-            }
-            Operation::Broadcast(publishes) => {
-                let slots: Vec<_> = publishes
-                    .into_iter()
-                    .enumerate()
-                    .map(|(item, publish)| self.call_publish(key, operation, item, publish).err())
-                    .map(|refused| refused.map(Err))
-                    .collect();
-                let awaited = slots.iter().filter(|slot| slot.is_none()).count();
-                (Progress::Broadcasting(slots), awaited)
-            }
-            Operation::Ask(query) => self.begin_ask(key, operation, query),
-        }
+    fn answer_call(&mut self, running: Running) {
+        let now = self.now;
+        let answers: Vec<_> =
+            running.begun.into_iter().map(|progress| answer(progress, now)).collect();
+        let mut body = Vec::new();
+        append_answer(&mut body, &self.node, running.shape, &answers);
+        self.outputs.push_back(Output::Answer { call: running.id, body });
     }
 
-    fn begin_ask(
-        &mut self,
-        call: CallKey,
-        operation: usize,
-        query: Arc<Query>,
-    ) -> (Progress, usize) {
-        if let Query::Unsubscribe { topic, .. } = query.as_ref()
-            && let Err(refusal) =
-                policy::check_name(topic).and(policy::options(&self.settings, topic))
-        {
-            return (Progress::Done(Answer::Refused(refusal)), 0);
-        }
+    fn begin_ask(&mut self, call: CallKey, operation: usize, query: &Arc<Query>) {
         let left = self.place.count;
-        match self.ask(Pending::CallAsk { call, operation, left }) {
-            Err(refusal) => (Progress::Done(Answer::Refused(refusal)), 0),
+        let mut asked = Ok(());
+        if let Query::Unsubscribe { topic, .. } = query.as_ref() {
+            let known = policy::options(&self.settings, topic).map(|_| ());
+            asked = policy::check_name(topic).and(known);
+        }
+        let request = asked.and_then(|()| self.ask(Pending::CallAsk { call, operation, left }));
+        let Some(running) = self.calls.get_mut(call) else {
+            return;
+        };
+        match request {
             Ok(request) => {
+                running.awaited += usize::from(left);
                 for shard in (0..left).map(ShardIndex) {
-                    let query = Arc::clone(&query);
+                    let query = Arc::clone(query);
                     self.lanes.send(shard, Message::Ask { query, request });
                 }
-                (Progress::Asking { query, found: Found::default() }, usize::from(left))
+            }
+            Err(refusal) => {
+                if let Some(progress) = running.begun.get_mut(operation) {
+                    *progress = Progress::Done(Answer::Refused(refusal));
+                }
             }
         }
     }
@@ -290,7 +347,7 @@ fn meant(who: &Who, session: &Session) -> bool {
 /// What became of an operation that is done.
 fn answer(progress: Progress, now: Time) -> Answer {
     let missing = Err(Refusal::Overloaded);
-    match progress {
+    let answer = match progress {
         Progress::Done(answer) => answer,
         Progress::Publishing(outcome) => Answer::Published(outcome.unwrap_or(missing)),
         Progress::Broadcasting(outcomes) => Answer::Broadcast(
@@ -305,5 +362,9 @@ fn answer(progress: Progress, now: Time) -> Answer {
             Query::Topics { .. } => Answer::Topics(found.topics),
             query => Answer::Done(query.method()),
         },
+    };
+    if let Answer::Refused(refusal) | Answer::Published(Err(refusal)) = &answer {
+        tracing::debug!(code = refusal.code(), cause = %refusal, "call refused");
     }
+    answer
 }

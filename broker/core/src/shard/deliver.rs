@@ -8,6 +8,7 @@ use super::Shard;
 use crate::connection::{Connection, Frame, Ticket};
 use crate::fault::Disconnect;
 use crate::ids::{ConnectionId, TopicRef};
+use crate::limits::FRAME_COST_BYTES;
 use crate::protocol::{Encoding, Publication, Push, Reply};
 use crate::websocket::framed;
 
@@ -31,10 +32,12 @@ impl Shard {
                 continue;
             };
             let frame = slot.get_or_insert_with(|| push_frame(&mut self.scratch, encoding, &push));
-            if connection.waiting_bytes() + frame.len() > outbox_bytes_max {
+            let waiting_bytes = connection.waiting_bytes() + frame.len() + FRAME_COST_BYTES;
+            if is_slow(connection, waiting_bytes, outbox_bytes_max) {
                 slow.push(id);
                 continue;
             }
+            self.pressed |= !connection.blocked && waiting_bytes > outbox_bytes_max / 2;
             connection.push(Frame::clone(frame));
             mark_dirty(&mut self.dirty, id, connection);
         }
@@ -64,7 +67,7 @@ impl Shard {
 
     /// Queues a reply that is ready.
     pub(super) fn reply(&mut self, id: ConnectionId, command: u32, reply: &Reply<'_>) {
-        self.count_refusal(reply);
+        self.count_refusal(id, reply);
         if let Some(connection) = self.connections.get_mut(id) {
             let encoding = connection.adapter.encoding();
             connection.push_in_order(reply_frame(&mut self.scratch, encoding, command, reply));
@@ -80,7 +83,7 @@ impl Shard {
         command: u32,
         reply: &Reply<'_>,
     ) {
-        self.count_refusal(reply);
+        self.count_refusal(id, reply);
         if let Some(connection) = self.connections.get_mut(id) {
             let encoding = connection.adapter.encoding();
             let frame = reply_frame(&mut self.scratch, encoding, command, reply);
@@ -89,9 +92,11 @@ impl Shard {
         }
     }
 
-    fn count_refusal(&mut self, reply: &Reply<'_>) {
-        if matches!(reply, Reply::Refused(_)) {
+    fn count_refusal(&mut self, id: ConnectionId, reply: &Reply<'_>) {
+        if let Reply::Refused(refusal) = reply {
             self.counters.refusals += 1;
+            let socket = self.connections.get(id).map(|connection| connection.socket.0);
+            tracing::debug!(socket, code = refusal.code(), cause = %refusal, "command refused");
         }
     }
 
@@ -100,17 +105,29 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.waiting_bytes() > self.settings.client.outbox_bytes_max {
+        let outbox_bytes_max = self.settings.client.outbox_bytes_max;
+        if is_slow(connection, connection.waiting_bytes(), outbox_bytes_max) {
             self.close_slow(id);
             return;
         }
         mark_dirty(&mut self.dirty, id, connection);
     }
 
-    fn close_slow(&mut self, id: ConnectionId) {
+    pub(super) fn close_slow(&mut self, id: ConnectionId) {
         self.counters.slow += u64::from(self.is_open(id));
         self.disconnect(id, &Disconnect::SLOW, "outbox over outbox_bytes_max");
     }
+}
+
+/// Whether a connection does not keep up: too much waits although its socket was offered it, or so
+/// much that no turn brings it together by right.
+pub(super) fn is_slow(
+    connection: &Connection,
+    waiting_bytes: usize,
+    outbox_bytes_max: usize,
+) -> bool {
+    let bound = if connection.blocked { outbox_bytes_max } else { 2 * outbox_bytes_max };
+    waiting_bytes > bound
 }
 
 /// Lists a connection that has something to send.

@@ -1,18 +1,22 @@
-//! What goes to other shards, collected over a turn. What a shard has for itself takes the same
-//! way, so that nothing behaves differently when owner and subscriber share a core.
+//! What goes to other shards, collected over a turn, and what has come from them. What a shard has
+//! for itself takes the same way, so that nothing behaves differently when owner and subscriber
+//! share a core.
 
 use std::collections::VecDeque;
 
 use super::message::{Batch, Message};
 use crate::ids::{Place, ShardIndex};
-use crate::limits::LANE_BYTES_MAX;
+use crate::limits::{LANE_BYTES_MAX, LANE_BYTES_PACED};
 
-/// The outgoing ends of a shard's lanes.
+/// A shard's ends of its lanes.
 #[derive(Debug)]
 pub(super) struct Lanes {
     own: ShardIndex,
-    to_self: VecDeque<Message>,
+    inbox: VecDeque<(ShardIndex, Message)>,
+    inbox_bytes: usize,
     outgoing: Vec<Outgoing>,
+    /// Some lane may hold more than `LANE_BYTES_PACED`.
+    filling: bool,
 }
 
 #[derive(Debug)]
@@ -26,21 +30,45 @@ impl Lanes {
     pub(super) fn new(place: Place) -> Self {
         let outgoing =
             (0..place.count).map(|_| Outgoing { ready: true, batch: Batch::default() }).collect();
-        Self { own: place.index, to_self: VecDeque::new(), outgoing }
+        Self { own: place.index, inbox: VecDeque::new(), inbox_bytes: 0, outgoing, filling: false }
     }
 
     pub(super) fn send(&mut self, to: ShardIndex, message: Message) {
         if to == self.own {
-            self.to_self.push_back(message);
+            self.arrive(to, message);
         } else if let Some(outgoing) = self.outgoing.get_mut(to.as_usize()) {
             outgoing.batch.bytes += message.bytes();
             outgoing.batch.messages.push(message);
+            self.filling |= outgoing.batch.bytes > LANE_BYTES_PACED;
         }
     }
 
-    /// The next message of this shard to itself.
-    pub(super) fn pop_to_self(&mut self) -> Option<Message> {
-        self.to_self.pop_front()
+    /// A message has come for this shard, of another or of itself.
+    pub(super) fn arrive(&mut self, from: ShardIndex, message: Message) {
+        self.inbox_bytes += message.bytes();
+        self.inbox.push_back((from, message));
+        self.filling |= self.inbox_bytes > LANE_BYTES_PACED;
+    }
+
+    /// The next message that has come.
+    pub(super) fn pop_arrived(&mut self) -> Option<(ShardIndex, Message)> {
+        let (from, message) = self.inbox.pop_front()?;
+        self.inbox_bytes -= message.bytes();
+        Some((from, message))
+    }
+
+    pub(super) fn has_arrived(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether so much is collected that what can wait should.
+    pub(super) fn is_filling(&mut self) -> bool {
+        if self.filling {
+            let mut lanes = self.outgoing.iter();
+            self.filling = self.inbox_bytes > LANE_BYTES_PACED
+                || lanes.any(|outgoing| outgoing.batch.bytes > LANE_BYTES_PACED);
+        }
+        self.filling
     }
 
     pub(super) fn set_ready(&mut self, to: ShardIndex, ready: bool) {
@@ -51,9 +79,12 @@ impl Lanes {
 
     /// Whether so much waits for a lane that nothing avoidable may be added.
     pub(super) fn overloaded(&self, to: ShardIndex) -> bool {
-        self.outgoing
-            .get(to.as_usize())
-            .is_some_and(|outgoing| outgoing.batch.bytes > LANE_BYTES_MAX)
+        let bytes = if to == self.own {
+            self.inbox_bytes
+        } else {
+            self.outgoing.get(to.as_usize()).map_or(0, |outgoing| outgoing.batch.bytes)
+        };
+        bytes > LANE_BYTES_MAX
     }
 
     /// The next batch that can go.
@@ -68,7 +99,7 @@ impl Lanes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.to_self.is_empty()
+        self.inbox.is_empty()
             && self.outgoing.iter().all(|outgoing| outgoing.batch.messages.is_empty())
     }
 }

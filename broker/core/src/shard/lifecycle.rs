@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::deliver::mark_dirty;
+use super::deliver::{is_slow, mark_dirty};
 use super::{Output, Shard};
 use crate::connection::{Closing, Connection, Phase, Timer};
 use crate::fault::Disconnect;
@@ -52,8 +52,13 @@ impl Shard {
 
     /// The kernel takes no more from this connection until [`Shard::handle_writable`].
     pub fn handle_blocked(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.blocked = true;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.blocked = true;
+        let outbox_bytes_max = self.settings.client.outbox_bytes_max;
+        if is_slow(connection, connection.waiting_bytes(), outbox_bytes_max) {
+            self.close_slow(id);
         }
     }
 
@@ -225,6 +230,8 @@ impl Shard {
                 self.disconnect(id, &Disconnect::STALE, "no connect within connect_timeout");
             }
             Timer::Ping(at) => self.ping(id, at),
+            // While draining, pongs that are messages are not read.
+            Timer::Pong(_, next) if self.draining => self.set_timer(id, Timer::Ping(next)),
             Timer::Pong(..) => {
                 self.disconnect(id, &Disconnect::NO_PONG, "no pong within pong_timeout");
             }

@@ -40,8 +40,8 @@ impl Message {
     /// Roughly what it holds in memory.
     pub(super) fn bytes(&self) -> usize {
         let payload = match self {
-            Self::Publish { publish, .. } => publish.draft.data.len(),
-            Self::Deliver { publication, .. } => publication.draft.data.len(),
+            Self::Publish { publish, .. } => publish.draft.bytes(),
+            Self::Deliver { publication, .. } => publication.draft.bytes(),
             _ => 0,
         };
         size_of::<Self>() + payload

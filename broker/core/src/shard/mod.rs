@@ -51,6 +51,8 @@ pub struct Shard {
     owners: RandomState,
     /// The user of everybody without one, shared.
     anonymous: Arc<str>,
+    /// The tags of everything without, shared.
+    no_tags: Arc<[(String, String)]>,
     now: Time,
     draining: bool,
     connections: SlotMap<ConnectionId, Connection>,
@@ -62,6 +64,11 @@ pub struct Shard {
     lanes: Lanes,
     /// Connections with something to send.
     dirty: VecDeque<ConnectionId>,
+    /// Some connection has much to send that its socket was not offered yet. What has come and what
+    /// backends ask waits until it was.
+    pressed: bool,
+    /// Calls that wait for that, or for a lane.
+    paced: VecDeque<CallKey>,
     /// Outputs that are no writes and no batches.
     outputs: VecDeque<Output>,
     /// Where messages and frames are encoded before they are shared.
@@ -154,6 +161,7 @@ impl Shard {
             random,
             owners: RandomState::with_seeds(high, low, high.rotate_left(32), !low),
             anonymous: "".into(),
+            no_tags: Arc::from([]),
             now,
             draining: false,
             connections: SlotMap::with_key(),
@@ -164,6 +172,8 @@ impl Shard {
             timers: Timers::new(now),
             lanes: Lanes::new(place),
             dirty: VecDeque::new(),
+            pressed: false,
+            paced: VecDeque::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -174,7 +184,7 @@ impl Shard {
     pub fn handle_batch(&mut self, now: Time, from: ShardIndex, batch: Batch) {
         self.now = now;
         for message in batch.messages {
-            self.receive(from, message);
+            self.lanes.arrive(from, message);
         }
         self.settle();
     }
@@ -196,12 +206,25 @@ impl Shard {
 
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some((to, batch)) = self.lanes.pop_batch() {
+                return Some(Output::Send { to, batch });
+            }
+            if let Some(write) = self.next_write() {
+                return Some(write);
+            }
+            self.pressed = false;
+            if !self.take_up() {
+                return None;
+            }
         }
-        if let Some((to, batch)) = self.lanes.pop_batch() {
-            return Some(Output::Send { to, batch });
-        }
+    }
+
+    /// The next connection that has something to send.
+    fn next_write(&mut self) -> Option<Output> {
         while let Some(id) = self.dirty.pop_front() {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.dirty = false;
@@ -211,6 +234,26 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Goes on with what had to wait until all sockets were offered what they had coming; whether
+    /// anything was done.
+    fn take_up(&mut self) -> bool {
+        let arrived = self.lanes.has_arrived();
+        self.settle();
+        if self.paced.is_empty() || self.must_pace() {
+            return arrived;
+        }
+        for key in std::mem::take(&mut self.paced) {
+            self.resume_call(key);
+        }
+        self.settle();
+        true
+    }
+
+    /// Whether what can wait for the next flush must.
+    fn must_pace(&mut self) -> bool {
+        self.pressed || self.lanes.is_filling()
     }
 
     /// What a connection has to send, in order.
@@ -257,10 +300,12 @@ impl Shard {
         }
     }
 
-    /// Takes what this shard has sent to itself, until nothing is left.
+    /// Takes what has come, until nothing is left or the sockets must be served first.
     fn settle(&mut self) {
-        while let Some(message) = self.lanes.pop_to_self() {
-            self.receive(self.place.index, message);
+        while !self.pressed
+            && let Some((from, message)) = self.lanes.pop_arrived()
+        {
+            self.receive(from, message);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Publishing, at the publisher's shard: what is checked before a publication crosses to its owner,
 //! and what its answer is for.
 
+use std::sync::Arc;
+
 use super::message::Message;
 use super::{Pending, Shard};
 use crate::fault::Refusal;
@@ -32,7 +34,7 @@ impl Shard {
         let draft = Draft {
             data: payload(data.unwrap_or_default()),
             info: Some(session.info()),
-            tags: Vec::new(),
+            tags: Arc::clone(&self.no_tags),
             skip_history: false,
         };
         let publish = Publish { topic: self.local.name(topic), draft };
@@ -53,9 +55,7 @@ impl Shard {
     /// [`Refusal::BadRequest`] if it is so large that no connection could ever be sent it,
     /// [`Refusal::Overloaded`] if the way to the owner is full.
     pub(super) fn check_publish(&self, publish: &Publish) -> Result<(), Refusal> {
-        let draft = &publish.draft;
-        let tags: usize = draft.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let bytes = draft.data.len() + 2 * tags + PUBLICATION_OVERHEAD_BYTES;
+        let bytes = publish.draft.encoded_bytes_max() + PUBLICATION_OVERHEAD_BYTES;
         if bytes > self.settings.client.outbox_bytes_max {
             return Err(Refusal::BadRequest);
         }

@@ -110,6 +110,8 @@ fn disconnect_ends_those_who_are_meant() {
             })
             .collect();
         node.call(0, "disconnect", r#"{"client":"no id","user":""}"#);
+        let nobodys = r#"{"user":"","session":"0b6ac7f6-3a7b-4c3f-9f5e-0f5f0c9d9b11"}"#;
+        node.call(0, "disconnect", nobodys);
         node.call(0, "disconnect", &format!(r#"{{"client":"{}","user":"x"}}"#, ids[0]));
         assert!(clients.iter().all(|client| node.take(*client).is_empty()));
         node.call(

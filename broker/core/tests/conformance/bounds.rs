@@ -1,7 +1,7 @@
 //! Much at once: what is within the bounds is done, in order; what is past them is refused, or ends
 //! the connection that caused it and no other.
 
-use fanwire_core::limits::PIPELINE_COMMANDS_MAX;
+use fanwire_core::limits::{BATCH_SURVEYS_MAX, FRAME_COST_BYTES, PIPELINE_COMMANDS_MAX};
 use serde_json::Value;
 
 use crate::kit::{Client, Frame, Node, frame, open_settings, with_shards};
@@ -49,7 +49,7 @@ fn a_batch_of_ten_thousand_commands_is_done_and_answered_in_order() {
     with_shards(&open_settings(), |node| {
         let client = node.connect();
         subscribe(node, client, "t");
-        let asks = |number: usize| number.is_multiple_of(100);
+        let asks = |number: usize| number.is_multiple_of(1_000);
         let command = |number| match asks(number) {
             true => r#"{"channels":{}}"#.to_owned(),
             false => format!(r#"{{"publish":{{"channel":"t","data":{number}}}}}"#),
@@ -119,7 +119,7 @@ fn fill_outbox(spare_bytes: isize, check: impl Fn(&mut Node, Client, Vec<Frame>)
     let text = push("t", format_args!("\"{data}\""));
     let reply = r#"{"id":3,"unsubscribe":{}}"#;
     // Headers are of four bytes for the pushes and of two for the reply.
-    let bytes = 3 * (text.len() + 4) + reply.len() + 2;
+    let bytes = 3 * (text.len() + 4) + reply.len() + 2 + 4 * FRAME_COST_BYTES;
     let mut settings = open_settings();
     settings.client.outbox_bytes_max = bytes.checked_add_signed(spare_bytes).unwrap();
     with_shards(&settings, |node| {
@@ -157,7 +157,7 @@ fn a_reply_that_is_one_byte_too_many_ends_the_connection() {
 
 #[test]
 fn a_push_may_fill_the_outbox_and_not_exceed_it() {
-    let next = push("t", 1).len() + 2;
+    let next = push("t", 1).len() + 2 + FRAME_COST_BYTES;
     for (spare_bytes, slow) in [(next.cast_signed(), 0), (next.cast_signed() - 1, 1)] {
         fill_outbox(spare_bytes, |node, client, expected| {
             node.call(0, "publish", r#"{"channel":"t","data":1}"#);
@@ -183,12 +183,67 @@ fn who_pings_without_reading_is_let_go_and_holds_no_more_than_the_bound() {
         for number in 1..=1_000 {
             node.bytes(client, &ping);
             assert!(node.pending_bytes(client) <= settings.client.outbox_bytes_max);
-            // 127 bytes for each pong.
-            assert_eq!(slow_count(node), u64::from(number * 127 > 16 * 1024));
+            let bytes = number * (127 + FRAME_COST_BYTES);
+            assert_eq!(slow_count(node), u64::from(bytes > 16 * 1024));
         }
         node.unstick(client);
         assert_eq!(node.take(client), [Frame::Close(Some(3008), "slow".to_owned())]);
         node.bytes(other, &ping);
         assert_eq!(node.take(other), [Frame::Pong(vec![7; 125])]);
+    });
+}
+
+/// More than an outbox holds comes at once, from one call or from many: who reads gets it all.
+#[test]
+fn a_burst_larger_than_the_outbox_reaches_those_who_read() {
+    const PUBLISHES: usize = 300;
+    let mut settings = open_settings();
+    settings.client.outbox_bytes_max = 32 * 1024;
+    with_shards(&settings, |node| {
+        let readers = [node.connect(), node.connect(), node.connect()];
+        for reader in readers {
+            subscribe(node, reader, "t");
+        }
+        let stuck = node.connect();
+        subscribe(node, stuck, "t");
+        node.stick(stuck);
+        let data = |number: usize| format!(r#""{number}{}""#, "x".repeat(1_000));
+        let publish =
+            |number| format!(r#"{{"publish":{{"channel":"t","data":{}}}}}"#, data(number));
+        let commands: Vec<_> = (0..PUBLISHES).map(publish).collect();
+        let answer = node.call(0, "batch", &format!(r#"{{"commands":[{}]}}"#, commands.join(",")));
+        assert_eq!(answer.matches(r#"{"publish":{}}"#).count(), PUBLISHES);
+        let expected: Vec<_> = (0..PUBLISHES).map(|number| push("t", data(number))).collect();
+        for reader in readers {
+            assert!(node.texts(reader) == expected);
+        }
+        assert_eq!(slow_count(node), 1, "who does not read is let go");
+    });
+}
+
+#[test]
+fn a_batch_asks_for_the_whole_node_a_bounded_number_of_times() {
+    with_shards(&open_settings(), |node| {
+        let commands = vec![r#"{"channels":{}}"#; BATCH_SURVEYS_MAX + 1].join(",");
+        let answer = node.call(0, "batch", &format!(r#"{{"commands":[{commands}]}}"#));
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let replies = answer["replies"].as_array().unwrap();
+        let refused = |reply: &Value| reply["error"]["code"] == 106;
+        assert!(replies[..BATCH_SURVEYS_MAX].iter().all(|reply| !refused(reply)));
+        assert!(refused(&replies[BATCH_SURVEYS_MAX]));
+    });
+}
+
+/// Escaped, this tag is six times as long: too long for any outbox.
+#[test]
+fn a_tag_that_no_outbox_could_hold_is_refused_and_costs_nobody_the_connection() {
+    with_shards(&open_settings(), |node| {
+        let client = node.connect();
+        subscribe(node, client, "t");
+        let tag = "\\u0001".repeat(300_000);
+        let body = format!(r#"{{"channel":"t","data":1,"tags":{{"k":"{tag}"}}}}"#);
+        let answer = node.call(0, "publish", &body);
+        assert_eq!(answer, r#"{"error":{"code":107,"message":"bad request"}}"#);
+        assert!(node.take(client).is_empty());
     });
 }

@@ -109,13 +109,23 @@ impl World {
     }
 
     fn publish(&mut self, index: usize, topic: usize) -> String {
+        let data = self.data(self.model.next_label());
+        self.publish_data(index, topic, &data).0
+    }
+
+    /// A publish of some data that bears the next label; the command, and the publication's number.
+    pub(crate) fn publish_data(
+        &mut self,
+        index: usize,
+        topic: usize,
+        data: &str,
+    ) -> (String, usize) {
         let label = self.model.next_label();
-        let data = self.data(label);
-        let too_big = self.plan.rules.too_big(&data);
+        let too_big = self.plan.rules.too_big(data);
         let publisher = Publisher::Client(index);
         let number = self.model.publish(label, topic, publisher, true, too_big);
         let id = self.clients[index].ask(Asked::Publish { number });
-        format!(r#"{{"id":{id},"publish":{{"channel":"t{topic}","data":{data}}}}}"#)
+        (format!(r#"{{"id":{id},"publish":{{"channel":"t{topic}","data":{data}}}}}"#), number)
     }
 
     /// Subscribe, unsubscribe and subscribe again in one message.
@@ -133,7 +143,7 @@ impl World {
     }
 
     /// Sends a message, sometimes as a binary one, sometimes in fragments.
-    fn send(&mut self, index: usize, text: &str) {
+    pub(crate) fn send(&mut self, index: usize, text: &str) {
         self.model.note(|| format!("c{index} sends {text:?}"));
         let client = &mut self.clients[index];
         let payload = text.as_bytes();

@@ -65,17 +65,6 @@ impl World {
         }
     }
 
-    /// A backend publishes data of some length by way of a shard; the publication's number.
-    pub(crate) fn publish_at(&mut self, shard: usize, topic: usize, pad: &str) -> usize {
-        let label = self.model.next_label();
-        let publisher = Publisher::Call(self.calls_made);
-        let number = self.model.publish(label, topic, publisher, true, false);
-        let body = format!(r#"{{"channel":"t{topic}","data":{{"n":{label},"pad":"{pad}"}}}}"#);
-        let expected = vec![Expected::Publish(number)];
-        self.ask_at(shard, "publish", &body, Awaited { expected, ..Awaited::default() });
-        number
-    }
-
     /// Hands a call to some shard.
     fn ask(&mut self, method: &str, body: &str, awaited: Awaited) {
         let shard = self.random.random_range(0..self.shards.len());

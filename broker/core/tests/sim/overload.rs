@@ -1,4 +1,5 @@
-//! A course of events that chance would not find: more is published than lanes may hold.
+//! A course of events that chance would not find: clients publish more than lanes may hold. (Calls of
+//! backends wait for room instead.)
 
 use fanwire_core::limits::LANE_BYTES_MAX;
 
@@ -10,7 +11,7 @@ const DATA_BYTES: usize = 512 * 1024;
 
 impl World {
     /// Fills the lanes between the shards, those to the owner and those from it, and lets them flow
-    /// again. How many publications each shard took, and how many of them it refused at once.
+    /// again. How many publications each shard took, and how many of them were refused.
     pub(crate) fn run_overload(&mut self) -> Result<Vec<(usize, usize)>, Violation> {
         self.model.overload = true;
         self.calm = true;
@@ -25,16 +26,21 @@ impl World {
         let mut numbers = vec![Vec::new(); self.shards.len()];
         for _ in 0..LANE_BYTES_MAX / DATA_BYTES + 8 {
             for (shard, numbers) in numbers.iter_mut().enumerate() {
-                numbers.push(self.publish_at(shard, 0, &pad));
+                // The subscriber that was opened at this shard.
+                let data = format!(r#"{{"n":{},"pad":"{pad}"}}"#, self.model.next_label());
+                let (text, number) = self.publish_data(shard, 0, &data);
+                self.send(shard, &text);
+                self.feed(shard, self.clients[shard].uplink.len());
+                numbers.push(number);
             }
         }
         for shard in 0..self.shards.len() {
             self.turn(shard)?;
         }
+        // The replies that refuse wait behind those of publishes that wait for a lane.
+        self.finale()?;
         let refused = |number: &&usize| self.model.publications[**number].refused;
         let count = |numbers: &Vec<usize>| (numbers.len(), numbers.iter().filter(refused).count());
-        let counts = numbers.iter().map(count).collect();
-        self.finale()?;
-        Ok(counts)
+        Ok(numbers.iter().map(count).collect())
     }
 }

@@ -183,6 +183,7 @@ fn settings(rules: &Rules) -> Settings {
     let client = ClientSettings {
         anonymous: true,
         outbox_bytes_max: rules.outbox_bytes_max,
+        message_bytes_max: 1 << 20,
         topics_max: rules.topics_max,
         ping_interval: Duration::from_millis(rules.ping_interval_ms),
         ..ClientSettings::default()

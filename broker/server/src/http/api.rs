@@ -19,13 +19,14 @@ pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<In
         tracing::debug!(socket = exchange.socket(), "API request without a valid key");
         return empty(StatusCode::UNAUTHORIZED);
     }
+    let socket = exchange.socket();
     if announced_length(request.headers()).is_some_and(|length| length > site.body_bytes_max) {
-        return too_large(site.body_bytes_max);
+        return too_large(socket, site.body_bytes_max);
     }
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, site.body_bytes_max).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return too_large(site.body_bytes_max),
+        Err(error) if error.is::<LengthLimitError>() => return too_large(socket, site.body_bytes_max),
         Err(_) => return text(StatusCode::BAD_REQUEST, "the body could not be read\n"),
     };
     let method = head.uri.path().strip_prefix("/api/").unwrap_or_default();
@@ -35,10 +36,14 @@ pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<In
             drop(body);
             content(StatusCode::OK, "application/json", exchange.call(call).await)
         }
-        Err(error @ DecodeError::UnknownMethod) => {
-            text(StatusCode::NOT_FOUND, format!("{error}\n"))
+        Err(error) => {
+            tracing::debug!(socket, %error, "API request refused");
+            let status = match error {
+                DecodeError::UnknownMethod => StatusCode::NOT_FOUND,
+                DecodeError::Malformed(_) | DecodeError::NoObject => StatusCode::BAD_REQUEST,
+            };
+            text(status, format!("{error}\n"))
         }
-        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
 
@@ -66,7 +71,8 @@ fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(bytes_max: usize) -> Answer {
+fn too_large(socket: u64, bytes_max: usize) -> Answer {
+    tracing::debug!(socket, "API request over api.body_bytes_max");
     let cause = format!("the body is larger than api.body_bytes_max ({bytes_max} bytes)\n");
     text(StatusCode::PAYLOAD_TOO_LARGE, cause)
 }

@@ -61,7 +61,8 @@ impl HttpServer {
     /// A server of these routes.
     pub(crate) fn new(site: Site) -> Self {
         let mut builder = http1::Builder::new();
-        builder.half_close(false).max_header_size(HEAD_BYTES_MAX).max_buf_size(BUFFER_BYTES_MAX);
+        // A caller may shut its sending side down before it has its answer.
+        builder.half_close(true).max_header_size(HEAD_BYTES_MAX).max_buf_size(BUFFER_BYTES_MAX);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         Self { builder, site: Rc::new(site), in_hand: InHand::default(), woken, waker }

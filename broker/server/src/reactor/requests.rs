@@ -93,8 +93,9 @@ impl Reactor {
         socket.phase = Phase::WebSocket(connection);
         self.sockets.set_deadline(key, None);
         self.contain(key, |reactor| reactor.feed(key, &rest));
-        // hyper may have stopped before the socket was empty, and no event tells of old bytes.
-        self.read(key, Hangup::NotSeen);
+        // hyper may have stopped before the socket was empty, and no event tells again of what is
+        // there already: bytes, or the end.
+        self.read(key, Hangup::Seen);
     }
 
     /// Frames that came in one packet with the upgrade's request.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{append_string, present, put};
+use crate::json::{append_string, or_default, present, put, text};
 use crate::protocol::{Command, Malformed, Publication, Push, Reply, Request, Subscribe};
 
 /// The requests in one message (section 3): separated by one newline, one more may end it.
@@ -66,36 +66,36 @@ struct Anything {}
 
 #[derive(Deserialize)]
 struct Connect<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     token: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
 struct OfTopic<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     channel: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
 struct SubscribeRequest<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     channel: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     token: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     delta: Cow<'a, str>,
     tf: Option<Anything>,
-    #[serde(default, rename = "type")]
+    #[serde(default, deserialize_with = "or_default", rename = "type")]
     kind: i32,
 }
 
 #[derive(Deserialize)]
 struct Publish<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     channel: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
-    #[serde(default, rename = "type")]
+    #[serde(default, deserialize_with = "or_default", rename = "type")]
     kind: i32,
 }
 
@@ -296,6 +296,18 @@ mod tests {
             all(r#"{"send":{"data":1}}"#)[0],
             Ok(Request { command: Command::Send, .. })
         ));
+    }
+
+    #[test]
+    fn null_means_what_absence_means_but_for_data() {
+        let Ok(found) = all(r#"{"id":1,"connect":{"token":null}}"#).remove(0) else { panic!() };
+        assert_eq!(found.command, Command::Connect { token: "".into() });
+        let text = r#"{"id":1,"subscribe":{"channel":"a","token":null,"type":null,"tf":null}}"#;
+        let Ok(found) = all(text).remove(0) else { panic!() };
+        let plain =
+            Subscribe { topic: "a".into(), token: "".into(), stream: true, filtered: false };
+        assert_eq!(found.command, Command::Subscribe(plain));
+        assert!(refused(r#"{"id":1,"subscribe":{"channel":null}}"#));
     }
 
     #[test]
