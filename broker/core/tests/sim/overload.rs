@@ -1,5 +1,5 @@
-//! A course of events that chance would not find: clients publish more than lanes may hold. (Calls of
-//! backends wait for room instead.)
+//! A course of events that chance would not find: clients publish more than lanes may hold. (Calls
+//! of backends wait for room instead.)
 
 use fanwire_core::limits::LANE_BYTES_MAX;
 

@@ -26,7 +26,9 @@ pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<In
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, site.body_bytes_max).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return too_large(socket, site.body_bytes_max),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return too_large(socket, site.body_bytes_max);
+        }
         Err(_) => return text(StatusCode::BAD_REQUEST, "the body could not be read\n"),
     };
     let method = head.uri.path().strip_prefix("/api/").unwrap_or_default();
