@@ -33,8 +33,3 @@ if command -v shellcheck >/dev/null; then
     say "shell scripts"
     shellcheck .ci/run scripts/*.sh
 fi
-
-if cargo deny --version >/dev/null 2>&1; then
-    say "licences and advisories"
-    cargo deny --locked check
-fi
