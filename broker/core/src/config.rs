@@ -30,7 +30,8 @@ pub struct ClientSettings {
     pub connect_timeout: Duration,
     /// Largest message from a client, in bytes of payload after reassembly of its fragments.
     pub message_bytes_max: usize,
-    /// Bytes that may wait for one connection's socket before it counts as slow (close 3008).
+    /// Bytes that may wait for one connection whose socket takes no more; above it, it counts as
+    /// slow (close 3008). Twice as much may come together before the socket is offered it.
     pub outbox_bytes_max: usize,
     /// Topics one connection may be subscribed to.
     pub topics_max: usize,

@@ -363,7 +363,13 @@ fn answer(progress: Progress, now: Time) -> Answer {
             query => Answer::Done(query.method()),
         },
     };
-    if let Answer::Refused(refusal) | Answer::Published(Err(refusal)) = &answer {
+    let refused: &[Published] = match &answer {
+        Answer::Refused(refusal) => &[Err(*refusal)],
+        Answer::Published(published) => &[*published],
+        Answer::Broadcast(published) => published,
+        Answer::Info(_) | Answer::Topics(_) | Answer::Done(_) => &[],
+    };
+    for refusal in refused.iter().filter_map(|published| published.err()) {
         tracing::debug!(code = refusal.code(), cause = %refusal, "call refused");
     }
     answer

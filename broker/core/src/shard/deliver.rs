@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 use super::Shard;
-
 use crate::connection::{Connection, Frame, Ticket};
 use crate::fault::Disconnect;
 use crate::ids::{ConnectionId, TopicRef};
