@@ -1,7 +1,9 @@
 //! Much at once: what is within the bounds is done, in order; what is past them is refused, or ends
 //! the connection that caused it and no other.
 
-use fanwire_core::limits::{BATCH_SURVEYS_MAX, FRAME_COST_BYTES, PIPELINE_COMMANDS_MAX};
+use fanwire_core::limits::{
+    BATCH_SURVEYS_MAX, FRAME_COST_BYTES, LANE_BYTES_MAX, PIPELINE_COMMANDS_MAX,
+};
 use serde_json::Value;
 
 use crate::kit::{Client, Frame, Node, frame, open_settings, with_shards};
@@ -245,5 +247,20 @@ fn a_tag_that_no_outbox_could_hold_is_refused_and_costs_nobody_the_connection() 
         let answer = node.call(0, "publish", &body);
         assert_eq!(answer, r#"{"error":{"code":107,"message":"bad request"}}"#);
         assert!(node.take(client).is_empty());
+    });
+}
+
+/// Counted once for each topic, this is more than a lane or an inbox may hold.
+#[test]
+fn a_call_larger_than_the_lanes_waits_for_room_and_is_not_refused() {
+    let data = "x".repeat(2 * LANE_BYTES_MAX / MANY);
+    with_shards(&open_settings(), |node| {
+        let client = node.connect();
+        subscribe(node, client, "t0");
+        let names: Vec<_> = (0..2 * MANY).map(|number| format!(r#""t{number}""#)).collect();
+        let body = format!(r#"{{"channels":[{}],"data":"{data}"}}"#, names.join(","));
+        let answer = node.call(0, "broadcast", &body);
+        assert_eq!(answer.matches(r#"{"result":{}}"#).count(), 2 * MANY);
+        assert_eq!(node.texts(client), [push("t0", format_args!("\"{data}\""))]);
     });
 }
