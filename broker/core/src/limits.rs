@@ -25,6 +25,13 @@ pub const FRAME_COST_BYTES: usize = 48;
 /// may be large, and are kept until the whole batch is answered.
 pub const BATCH_SURVEYS_MAX: usize = 16;
 
+/// Levels that the nodes of one filter over tags may have; deeper ones are refused (107).
+pub const FILTER_DEPTH_MAX: usize = 16;
+
+/// Nodes that one filter over tags may have; larger ones are refused (107). Each may be looked at
+/// for every publication and subscriber.
+pub const FILTER_NODES_MAX: usize = 128;
+
 /// Bytes that are kept free in an outbox beside the payload and tags of a publication: frame
 /// header, topic name with every byte escaped, publisher, position.
 pub const PUBLICATION_OVERHEAD_BYTES: usize = 4096;

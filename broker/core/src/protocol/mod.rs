@@ -5,6 +5,7 @@
 //! why one encoding serves all subscribers of a shard.
 
 mod centrifugo;
+mod filter;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 
 use crate::fault::Refusal;
 use crate::websocket::{Data, OpCode};
+
+pub(crate) use filter::FilterNode;
 
 /// The wire protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

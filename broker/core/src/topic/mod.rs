@@ -2,6 +2,8 @@
 
 #[cfg_attr(not(test), expect(dead_code, reason = "comes with histories"))]
 mod delta;
+#[cfg_attr(not(test), expect(dead_code, reason = "comes with subscriptions that filter"))]
+mod filter;
 mod local;
 mod owned;
 
