@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use regex::Regex;
+
 /// All settings that core acts on. Shared by the shards, never changed in place.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -35,6 +37,23 @@ pub struct ClientSettings {
     pub outbox_bytes_max: usize,
     /// Topics one connection may be subscribed to.
     pub topics_max: usize,
+    /// What connection tokens must say beside being signed.
+    pub token: TokenSettings,
+    /// The same for subscription tokens; `None` = what holds for connection tokens.
+    pub subscription_token: Option<TokenSettings>,
+    /// Connection tokens must name a user (close 3507 otherwise).
+    pub disallow_anonymous_connection_tokens: bool,
+    /// How long a connection outlives its token without a refresh.
+    pub expired_close_delay: Duration,
+    /// How long a subscription outlives its token without a refresh.
+    pub expired_sub_close_delay: Duration,
+}
+
+impl ClientSettings {
+    /// What subscription tokens must say.
+    pub fn subscription_token(&self) -> &TokenSettings {
+        self.subscription_token.as_ref().unwrap_or(&self.token)
+    }
 }
 
 impl Default for ClientSettings {
@@ -48,6 +67,66 @@ impl Default for ClientSettings {
             message_bytes_max: 64 * 1024,
             outbox_bytes_max: 1024 * 1024,
             topics_max: 1024,
+            token: TokenSettings::default(),
+            subscription_token: None,
+            disallow_anonymous_connection_tokens: false,
+            expired_close_delay: Duration::from_secs(25),
+            expired_sub_close_delay: Duration::from_secs(25),
+        }
+    }
+}
+
+/// What a token must say beside being signed (specification, section 9).
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// What `aud`, or one entry of it, must be; `None` = `aud` does not matter.
+    pub audience: Option<Match>,
+    /// What `iss` must be; `None` = `iss` does not matter.
+    pub issuer: Option<Match>,
+    /// The claim that names the user.
+    pub user_id_claim: String,
+    /// Tokens without `exp`, which never expire, are good.
+    pub allow_without_exp: bool,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            audience: None,
+            issuer: None,
+            user_id_claim: "sub".to_owned(),
+            allow_without_exp: false,
+        }
+    }
+}
+
+/// What a text must be.
+#[derive(Clone, Debug)]
+pub enum Match {
+    /// Exactly this.
+    Exact(String),
+    /// Something that this matches from its first to its last character: [`Match::pattern`].
+    Pattern(Regex),
+}
+
+impl Match {
+    /// A regular expression for the whole text: a part that fits is not enough, for then
+    /// `example.com` would let in `example.com.elsewhere`.
+    ///
+    /// # Errors
+    ///
+    /// It is no regular expression, or too large a one.
+    pub fn pattern(text: &str) -> Result<Self, regex::Error> {
+        // By itself first, so that no bracket of it can close ours.
+        Regex::new(text)?;
+        Regex::new(&format!(r"\A(?:{text})\z")).map(Self::Pattern)
+    }
+
+    /// Whether the text is what it must be.
+    pub fn accepts(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(expected) => expected == text,
+            Self::Pattern(pattern) => pattern.is_match(text),
         }
     }
 }
@@ -106,4 +185,30 @@ pub struct NodeInfo {
     pub name: String,
     /// Version of the program.
     pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Match;
+
+    #[test]
+    fn a_pattern_fits_the_whole_text_or_not_at_all() {
+        for (pattern, good, bad) in [
+            ("example", "example", "example.com"),
+            ("^a|b$", "a", "ax"),
+            ("a|b", "b", "xb"),
+            (r"https://\w+\.example\.com", "https://a.example.com", "https://a.example.com.evil"),
+            (".*", "", "a\nb"),
+        ] {
+            let pattern = Match::pattern(pattern).unwrap();
+            assert!(pattern.accepts(good) && !pattern.accepts(bad), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_cannot_leave_its_brackets() {
+        for pattern in ["a)|(?:b", "(", "(?x)a # b"] {
+            assert!(Match::pattern(pattern).is_err(), "{pattern}");
+        }
+    }
 }

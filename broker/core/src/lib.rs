@@ -15,6 +15,12 @@ mod connection;
 pub mod fault;
 mod ids;
 mod json;
+pub mod keys {
+    //! What tokens may be signed with.
+
+    pub use crate::session::jwks::Jwks;
+    pub use crate::session::keys::{KeyError, KeyKind, KeySet, Keys};
+}
 pub mod limits;
 mod protocol;
 mod session;

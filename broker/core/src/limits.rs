@@ -5,6 +5,24 @@ use std::time::Duration;
 /// Longest topic name, in bytes (specification, section 4).
 pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 
+/// Longest token, in bytes: three base64 parts with their dots. Longer ones are not even parsed.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest user id, in bytes: it stands beside every publication of its user.
+pub const USER_ID_BYTES_MAX: usize = 255;
+
+/// Shortest secret of HS256 tokens, in bytes: the length of its hash (RFC 7518, section 3.2).
+pub const HMAC_SECRET_BYTES_MIN: usize = 32;
+
+/// Keys that a JSON Web Key Set may have; they are searched by walking.
+pub const JWKS_KEYS_MAX: usize = 256;
+
+/// How far the clock of who signs a token may be ahead of ours: `nbf` may be that much to come.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// Longest life of what a token allows; whatever it says beyond that counts as this.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
+
 /// Answers that one connection may wait for at a time; further commands are refused (111).
 pub const PIPELINE_COMMANDS_MAX: usize = 4096;
 
@@ -44,5 +62,6 @@ pub const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const _: () = assert!(PIPELINE_COMMANDS_MAX < REQUESTS_MAX);
 const _: () = assert!(SLOW_CLOSE_TIMEOUT.as_millis() <= CLOSE_TIMEOUT.as_millis());
-const _: () = assert!(PUBLICATION_OVERHEAD_BYTES > 6 * TOPIC_NAME_BYTES_MAX + 1024);
+const _: () =
+    assert!(PUBLICATION_OVERHEAD_BYTES > 6 * (TOPIC_NAME_BYTES_MAX + USER_ID_BYTES_MAX) + 1024);
 const _: () = assert!(2 * LANE_BYTES_PACED <= LANE_BYTES_MAX);

@@ -1,6 +1,13 @@
 //! Who a connection is, and what it is subscribed to.
 
+mod claims;
+pub(crate) mod jwks;
+pub(crate) mod keys;
 pub(crate) mod policy;
+#[cfg(test)]
+mod tests;
+#[cfg_attr(not(test), expect(dead_code, reason = "shards do not ask for tokens yet"))]
+pub(crate) mod token;
 
 use std::sync::Arc;
 

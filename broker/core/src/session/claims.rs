@@ -1,0 +1,148 @@
+//! The claims of a token, read one by one, so that what is wrong can be named without being quoted
+//! (specification, section 9). Whether they are true is `token`'s business.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::token::{Overrides, SubscriptionGrant, TokenError};
+use crate::protocol::payload;
+
+/// All claims, not yet understood. One that is `null` is not there.
+pub(super) struct Claims<'a> {
+    json: &'a [u8],
+    members: BTreeMap<String, &'a RawValue>,
+}
+
+/// `aud` may be one or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// What a token says about one subscription.
+#[derive(Default, Deserialize)]
+struct RawGrant<'a> {
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    b64info: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    b64data: Option<String>,
+    r#override: Option<RawOverrides>,
+}
+
+#[derive(Deserialize)]
+struct RawOverrides {
+    presence: Option<Switch>,
+    join_leave: Option<Switch>,
+    force_push_join_leave: Option<Switch>,
+    force_positioning: Option<Switch>,
+    force_recovery: Option<Switch>,
+}
+
+#[derive(Deserialize)]
+struct Switch {
+    value: Option<bool>,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
+        let members = serde_json::from_slice(json)
+            .map_err(|_| TokenError::Invalid("the claims are no JSON object"))?;
+        Ok(Self { json, members })
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| value.get() != "null")
+    }
+
+    /// A claim that is a text; "" if it is not there.
+    pub(super) fn text(&self, name: &str, cause: &'static str) -> Result<String, TokenError> {
+        Ok(self.read::<String>(name, cause)?.unwrap_or_default())
+    }
+
+    /// A claim that is a time: Unix milliseconds; fractions of seconds are tolerated. Only 0 is 0,
+    /// which may mean "never": what is before it is 1. What is beyond all calendars is the far
+    /// future.
+    pub(super) fn time(&self, name: &str, cause: &'static str) -> Result<Option<u64>, TokenError> {
+        let seconds: Option<f64> = self.read(name, cause)?;
+        // The conversion saturates at both ends, and JSON has no NaN.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(seconds.map(|seconds| ((seconds * 1000.0) as u64).max(u64::from(seconds != 0.0))))
+    }
+
+    /// A claim that is a text or a list of texts.
+    pub(super) fn texts(&self, name: &str, cause: &'static str) -> Result<Vec<String>, TokenError> {
+        Ok(match self.read(name, cause)? {
+            None => Vec::new(),
+            Some(Texts::One(text)) => vec![text],
+            Some(Texts::Several(texts)) => texts,
+        })
+    }
+
+    /// `channels`: topics without more.
+    pub(super) fn channels(&self) -> Result<Vec<String>, TokenError> {
+        let channels = self.read("channels", "channels is no list of texts")?;
+        Ok(channels.unwrap_or_default())
+    }
+
+    /// `subs`: topics and what the token says about each.
+    pub(super) fn subs(&self) -> Result<BTreeMap<String, SubscriptionGrant>, TokenError> {
+        const CAUSE: &str = "subs is no object of subscriptions";
+        let subs: Option<BTreeMap<String, Option<RawGrant<'_>>>> = self.read("subs", CAUSE)?;
+        let subs = subs.unwrap_or_default().into_iter();
+        subs.map(|(topic, grant)| Ok((topic, grant.unwrap_or_default().meant()?))).collect()
+    }
+
+    /// What the token says about itself: as connection `info`, as subscription all of it.
+    pub(super) fn grant(&self) -> Result<SubscriptionGrant, TokenError> {
+        let malformed = |_| TokenError::Invalid("info, data or override is malformed");
+        serde_json::from_slice::<RawGrant<'_>>(self.json).map_err(malformed)?.meant()
+    }
+
+    fn read<T: Deserialize<'a>>(
+        &self,
+        name: &str,
+        cause: &'static str,
+    ) -> Result<Option<T>, TokenError> {
+        let Some(value) = self.members.get(name) else { return Ok(None) };
+        serde_json::from_str(value.get()).map_err(|_| TokenError::Invalid(cause))
+    }
+}
+
+impl RawGrant<'_> {
+    fn meant(self) -> Result<SubscriptionGrant, TokenError> {
+        let info = json(self.info, self.b64info, "b64info is no JSON in base64")?;
+        let data = json(self.data, self.b64data, "b64data is no JSON in base64")?;
+        let overrides = self.r#override.map_or_else(Overrides::default, |raw| Overrides {
+            presence: raw.presence.and_then(|switch| switch.value),
+            join_leave: raw.join_leave.and_then(|switch| switch.value),
+            force_push_join_leave: raw.force_push_join_leave.and_then(|switch| switch.value),
+            force_positioning: raw.force_positioning.and_then(|switch| switch.value),
+            force_recovery: raw.force_recovery.and_then(|switch| switch.value),
+        });
+        Ok(SubscriptionGrant { info, data, overrides })
+    }
+}
+
+/// The base64 variant wins. It must be JSON as well: it is written into messages as it is.
+fn json(
+    plain: Option<&RawValue>,
+    base64: Option<String>,
+    cause: &'static str,
+) -> Result<Option<Bytes>, TokenError> {
+    let Some(base64) = base64.filter(|text| !text.is_empty()) else {
+        return Ok(plain.map(|value| payload(value.get().as_bytes())));
+    };
+    let decoded = STANDARD.decode(base64).map_err(|_| TokenError::Invalid(cause))?;
+    let value: &RawValue =
+        serde_json::from_slice(&decoded).map_err(|_| TokenError::Invalid(cause))?;
+    Ok(Some(payload(value.get().as_bytes())))
+}
