@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_URL;
 use crate::config::Override;
+use crate::token::Algorithm;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +21,18 @@ Examples:
 
 Every key of the configuration can be given in the environment too, as in
 FANWIRE_SERVER_ADDRESS=0.0.0.0:8000, and with --set, as in --set server.shards=2.";
+
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  export FANWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY=$(openssl rand -hex 32)
+  fanwire serve                                     a broker that knows the secret, and in another
+  fanwire token --user 42                           terminal with it: a user's token, for an hour
+  fanwire token --user 42 --channels news,chat      subscribed to both from the start
+  fanwire token --user 42 --channel '$private'      for one subscription
+  fanwire token --user 42 --exp 1                   expired long ago
+  fanwire token --user 42 --key private.pem         signed with RSA, ECDSA or Ed25519
+
+It has the `aud` and `iss` that the configuration asks for, and whatever --claims says.";
 
 /// A real-time message broker: backends publish into topics, clients subscribe and hear every
 /// message at once and in order.
@@ -49,6 +63,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: ConfigCommand,
     },
+    /// Make a token, as a backend would for its user, and print it
+    ///
+    /// For trying things: a backend makes its own with any JWT library. Signed with the secret of
+    /// the configuration in force (client.token.hmac_secret_key) if no key is named.
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenArgs),
     /// Publish in a topic
     Pub(PubArgs),
     /// Subscribe to topics and print what is published, a line each: topic, tab, data
@@ -101,6 +121,53 @@ struct SettingFlags {
     /// How the log looks (log.format): text, json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Set any key of the configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<KeyValue>,
+}
+
+/// `fanwire token`
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Whose it is; '' = an anonymous user's
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: String,
+    /// How long it is good
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) ttl: Duration,
+    /// Until when it is good, in Unix seconds
+    #[arg(long, value_name = "UNIX", conflicts_with = "ttl")]
+    pub(crate) exp: Option<u64>,
+    /// It never expires
+    #[arg(long, conflicts_with_all = ["ttl", "exp"])]
+    pub(crate) without_exp: bool,
+    /// What others are told about the user, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) info: Option<String>,
+    /// Make a subscription token, for this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) channel: Option<String>,
+    /// Topics that the broker subscribes the connection to; comma separated
+    #[arg(long, value_name = "TOPICS", value_delimiter = ',', conflicts_with = "channel")]
+    pub(crate) channels: Vec<String>,
+    /// More claims, as a JSON object; they win over all others
+    #[arg(long, value_name = "JSON")]
+    pub(crate) claims: Option<String>,
+    /// Sign with the secret in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(crate) hmac_secret_file: Option<PathBuf>,
+    /// Sign with the private key in this file, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Name of the key, for brokers that fetch keys
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kid: Option<String>,
+    /// How to sign [default: HS256, RS256, or the one that the curve has]
+    #[arg(long, value_name = "NAME", value_enum, ignore_case = true)]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// Configuration file [default: $FANWIRE_CONFIG, or else the built-in defaults]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Set any key of the configuration; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<KeyValue>,
@@ -171,6 +238,21 @@ impl ServeArgs {
     }
 }
 
+impl TokenArgs {
+    /// The flags that set a key.
+    pub(crate) fn overrides(&self) -> Vec<Override> {
+        self.set.iter().map(KeyValue::setting).collect()
+    }
+}
+
+impl KeyValue {
+    /// The value is not part of the name that messages show: it may be a secret.
+    fn setting(&self) -> Override {
+        let Self { key, value } = self;
+        Override { flag: format!("--set {key}"), key: key.clone(), value: value.clone() }
+    }
+}
+
 impl DevArgs {
     /// The flags that set a key.
     pub(crate) fn overrides(&self) -> Vec<Override> {
@@ -183,12 +265,7 @@ impl DevArgs {
 impl SettingFlags {
     /// General ones first: `--listen` wins over `--set server.address=…`.
     fn overrides(&self) -> Vec<Override> {
-        // The value is not part of the name that messages show: it may be a secret.
-        let general = self.set.iter().map(|KeyValue { key, value }| Override {
-            flag: format!("--set {key}"),
-            key: key.clone(),
-            value: value.clone(),
-        });
+        let general = self.set.iter().map(KeyValue::setting);
         let special = [
             setting("--listen", "server.address", self.listen.as_ref()),
             setting("--shards", "server.shards", self.shards.as_ref()),
@@ -197,6 +274,10 @@ impl SettingFlags {
         ];
         general.chain(special.into_iter().flatten()).collect()
     }
+}
+
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text)
 }
 
 fn setting(flag: &str, key: &str, value: Option<&String>) -> Option<Override> {

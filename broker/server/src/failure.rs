@@ -6,6 +6,7 @@ use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::log::FilterError;
 use crate::node::StartError;
+use crate::token::TokenError;
 
 /// Why the program ends with exit status 1.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub(crate) enum Failure {
     /// A command-line client gave up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// No token could be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The log could not be started.
     #[error("log.level: {0}")]
     Log(#[from] FilterError),
@@ -34,6 +38,7 @@ impl Failure {
             Self::Config(error) => error.remedy(),
             Self::Client(error) => error.remedy().to_owned(),
             Self::Start(error) => error.remedy(),
+            Self::Token(error) => error.remedy().to_owned(),
             Self::Log(_) | Self::Output(_) => String::new(),
         };
         let cause = self.to_string();

@@ -14,12 +14,16 @@ mod metrics;
 mod node;
 mod output;
 mod reactor;
+#[cfg_attr(not(test), expect(dead_code, reason = "no shard takes keys yet"))]
+mod side;
+mod token;
+mod trust;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigCommand, DevArgs, ServeArgs};
+use crate::cli::{Cli, Command, ConfigCommand, DevArgs, ServeArgs, TokenArgs};
 use crate::config::{Loaded, Sources};
 use crate::failure::Failure;
 
@@ -42,6 +46,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Dev(args) => dev(args),
         Command::Serve(args) => serve(args),
         Command::Config { action } => config(action),
+        Command::Token(args) => token(args),
         Command::Pub(args) => Ok(client::publish(args)?),
         Command::Sub(args) => Ok(client::subscribe(args)?),
     }
@@ -100,6 +105,18 @@ fn config(action: &ConfigCommand) -> Result<(), Failure> {
             })?;
         }
     }
+    Ok(())
+}
+
+fn token(args: &TokenArgs) -> Result<(), Failure> {
+    let (environment, file) = (config::process_environment()?, args.config.clone());
+    let sources = Sources { preset: Vec::new(), file, environment, flags: args.overrides() };
+    let config = sources.load()?.config;
+    let made = token::make(args, &config)?;
+    if let Some(doubt) = made.doubt {
+        output::note(&format!("warning: {doubt}"));
+    }
+    output::line(&made.token)?;
     Ok(())
 }
 

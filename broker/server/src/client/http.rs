@@ -1,16 +1,14 @@
 //! Publishing as a backend does: `POST /api/publish` (specification, section 18).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
 use super::endpoint::Endpoint;
 use super::error::{Action, ClientError};
-use super::tls;
 use super::wire::{Publish, WireError};
+use crate::trust;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,13 +49,7 @@ fn agent(with_tls: bool) -> Agent {
         // The WebSocket client knows no proxies either: both reach the same broker.
         .proxy(None);
     if with_tls {
-        let roots = tls::roots();
-        let roots: Vec<_> =
-            roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(tls::provider());
-        config = config.tls_config(tls.build());
+        config = config.tls_config(trust::for_http());
     }
     config.build().into()
 }

@@ -1,25 +1,13 @@
-//! TLS for the command-line clients: the system's roots, so that a company's own are known too.
+//! TLS for the WebSocket client.
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::ClientError;
+use crate::trust::{provider, roots};
 
-/// The provider of cryptography, the same for WebSocket and HTTP.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-/// The certificates the system trusts. Unreadable ones are left out; when none is left, the
-/// handshake says that the issuer is unknown.
-pub(super) fn roots() -> Vec<CertificateDer<'static>> {
-    rustls_native_certs::load_native_certs().certs
-}
-
-/// For the WebSocket client.
+/// Trusts what the system trusts.
 pub(super) fn client_config() -> Result<Arc<ClientConfig>, ClientError> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots());

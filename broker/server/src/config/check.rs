@@ -9,9 +9,9 @@ use std::{fmt, iter};
 use fanwire_core::config::{ClientSettings, Settings, TopicOptions};
 use fanwire_core::limits::PUBLICATION_OVERHEAD_BYTES;
 
-use super::Config;
 use super::raw::{RawClient, RawConfig, RawTopicOptions};
 use super::text::{spelled_duration, spelled_size};
+use super::{Config, token};
 use crate::log;
 
 const KIB: usize = 1024;
@@ -30,6 +30,8 @@ const HISTORY_SIZE_MAX: usize = 1_000_000;
 const PING_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// Timers tick at 32 ms and an idle shard wakes on a grid of 128 ms: less could not be kept.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+/// How much longer than its token something may live.
+const EXPIRED_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 const TTL_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A value, or values together, that cannot be used.
@@ -50,6 +52,10 @@ pub(crate) enum Warning {
     NothingKept(Vec<String>),
     /// No client can be admitted.
     NobodyMayConnect,
+    /// Keys in `[client.subscription_token]`, which is not switched on.
+    SubscriptionKeysOff,
+    /// The section fetches its keys over a network without TLS.
+    KeysInTheClear(&'static str),
     /// No backend can be admitted.
     NoApiKey,
     /// `client.insecure` on an address that others can reach.
@@ -70,8 +76,17 @@ impl fmt::Display for Warning {
                 sections.join(", ")
             ),
             Self::NobodyMayConnect => f.write_str(
-                "no client may connect, for this version knows no tokens: set \
-                 client.anonymous = true",
+                "no client may connect, for there is no key for tokens: give one in \
+                 [client.token], as in hmac_secret_key, or set client.anonymous = true",
+            ),
+            Self::SubscriptionKeysOff => f.write_str(
+                "the keys of [client.subscription_token] have no effect: set \
+                 client.subscription_token.enabled = true",
+            ),
+            Self::KeysInTheClear(section) => write!(
+                f,
+                "{section}.jwks_public_endpoint fetches keys without TLS: whoever is between can \
+                 put in a key and be any user"
             ),
             Self::NoApiKey => {
                 f.write_str("no backend may publish, for there is no API key: set api.keys")
@@ -103,6 +118,7 @@ pub(super) fn check(raw: &RawConfig) -> Result<Config, Violation> {
         api: raw.api.clone(),
         allowed_origins: raw.client.allowed_origins.clone(),
         settings: settings(raw)?,
+        tokens: token::keys(&raw.client)?,
         log: raw.log.clone(),
     })
 }
@@ -123,9 +139,17 @@ pub(super) fn warnings(raw: &RawConfig) -> Vec<Warning> {
     if !nothing_kept.is_empty() {
         warnings.push(Warning::NothingKept(nothing_kept));
     }
-    if !raw.client.anonymous && !raw.client.insecure {
+    if !raw.client.anonymous && !raw.client.insecure && !raw.client.token.has_keys() {
         warnings.push(Warning::NobodyMayConnect);
     }
+    let subscription = raw.client.subscription_token.token();
+    if subscription.has_keys() && !raw.client.subscription_token.enabled {
+        warnings.push(Warning::SubscriptionKeysOff);
+    }
+    let sections =
+        [("client.token", &raw.client.token), ("client.subscription_token", &subscription)];
+    let in_the_clear = sections.into_iter().filter(|(_, section)| section.fetches_in_the_clear());
+    warnings.extend(in_the_clear.map(|(name, _)| Warning::KeysInTheClear(name)));
     if raw.api.keys.is_empty() {
         warnings.push(Warning::NoApiKey);
     }
@@ -167,6 +191,12 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
     within("client.message_bytes_max", raw.message_bytes_max, &MESSAGE_BYTES, spelled_size)?;
     within("client.outbox_bytes_max", raw.outbox_bytes_max, &OUTBOX_BYTES, spelled_size)?;
     within("client.topics_max", raw.topics_max, &TOPICS, |count| count.to_string())?;
+    for (key, delay) in [
+        ("client.expired_close_delay", raw.expired_close_delay),
+        ("client.expired_sub_close_delay", raw.expired_sub_close_delay),
+    ] {
+        within(key, delay, &EXPIRED_DELAY, spelled_duration)?;
+    }
     if raw.pong_timeout >= raw.ping_interval {
         return Err(Violation {
             keys: ["client.pong_timeout", "client.ping_interval"].map(str::to_owned).to_vec(),
@@ -198,6 +228,7 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
             ),
         });
     }
+    let (token, subscription_token) = token::settings(raw)?;
     Ok(ClientSettings {
         anonymous: raw.anonymous,
         insecure: raw.insecure,
@@ -207,6 +238,11 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
         message_bytes_max: raw.message_bytes_max,
         outbox_bytes_max: raw.outbox_bytes_max,
         topics_max: raw.topics_max,
+        token,
+        subscription_token,
+        disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
+        expired_close_delay: raw.expired_close_delay,
+        expired_sub_close_delay: raw.expired_sub_close_delay,
     })
 }
 
@@ -329,7 +365,7 @@ fn within_max(key: &str, value: usize, max: usize) -> Result<(), Violation> {
     within(key, value, &(0..=max), |count| count.to_string())
 }
 
-fn within<T: PartialOrd + Copy>(
+pub(super) fn within<T: PartialOrd + Copy>(
     key: &str,
     value: T,
     range: &RangeInclusive<T>,

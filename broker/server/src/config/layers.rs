@@ -14,6 +14,8 @@ use super::error::{ConfigError, Problem, Source};
 pub(super) const VARIABLE_PREFIX: &str = "FANWIRE_";
 /// The path of the configuration file; the one variable that is no setting.
 pub(crate) const FILE_VARIABLE: &str = "FANWIRE_CONFIG";
+/// Sections within sections: `client_token_audience` is `client.token.audience`.
+const SECTIONS_BELOW: [(&str, &str); 2] = [("client", "token"), ("client", "subscription_token")];
 
 /// A value or a section, and where it was given.
 #[derive(Debug)]
@@ -122,11 +124,17 @@ impl Layers {
     }
 
     /// `client_ping_interval` → client, ping_interval;
+    /// `client_token_audience` → client, token, audience;
     /// `namespaces_chat_history_size` → namespaces, chat, history_size.
     fn variable_path(&self, name: &str, option_names: &[String]) -> Vec<String> {
         let Some((section, rest)) = name.split_once('_') else { return vec![name.to_owned()] };
         if section != "namespaces" {
-            return vec![section.to_owned(), rest.to_owned()];
+            let below = SECTIONS_BELOW.iter().find_map(|(above, below)| {
+                let option = rest.strip_prefix(below)?.strip_prefix('_')?;
+                (*above == section).then(|| vec![section, below, option])
+            });
+            let path = below.unwrap_or_else(|| vec![section, rest]);
+            return path.into_iter().map(str::to_owned).collect();
         }
         // The longest option wins: `x_force_push_join_leave` is not `join_leave` of a namespace
         // `x_force_push`.
@@ -228,6 +236,9 @@ mod tests {
         layers.add_file(Path::new("a.toml"), "[namespaces.My-Chat]\n").unwrap();
         let path = |name| layers.variable_path(name, &options()).join(".");
         assert_eq!(path("client_ping_interval"), "client.ping_interval");
+        assert_eq!(path("client_token_audience"), "client.token.audience");
+        assert_eq!(path("client_subscription_token_enabled"), "client.subscription_token.enabled");
+        assert_eq!(path("server_token_x"), "server.token_x");
         assert_eq!(path("namespaces_chat_history_size"), "namespaces.chat.history_size");
         assert_eq!(
             path("namespaces_a_b_force_push_join_leave"),

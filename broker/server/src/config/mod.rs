@@ -14,6 +14,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
+mod token;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +26,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use layers::FILE_VARIABLE;
 pub(crate) use load::{Loaded, Override, Sources, process_environment};
 use text::{address, count, list, size};
+pub(crate) use token::{JwksSource, KeySource, TokenConfig};
 
 /// `config/fanwire.toml`: every key with its default.
 pub(crate) const DEFAULT_FILE: &str = include_str!("../../../../config/fanwire.toml");
@@ -42,6 +44,9 @@ pub(crate) struct Config {
     pub(crate) allowed_origins: Vec<String>,
     /// `[client]`, `[topics]` and `[namespaces.*]`: what core acts on.
     pub(crate) settings: Settings,
+    /// `[client.token]` and `[client.subscription_token]`: keys. What tokens must say is in
+    /// `settings`.
+    pub(crate) tokens: TokenConfig,
     /// `[log]`
     pub(crate) log: LogConfig,
 }

@@ -8,10 +8,11 @@ use fanwire_core::config::{ClientSettings, DataFormat};
 use serde::{Deserialize, Serialize};
 
 use super::text::{count, duration, list, size};
+use super::token::{RawSubscriptionToken, RawToken};
 use super::{AdminConfig, ApiConfig, LogConfig, ServerConfig};
 
 /// Shown in the place of a secret.
-const SECRET: &str = "***";
+pub(super) const SECRET: &str = "***";
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -47,6 +48,13 @@ pub(super) struct RawClient {
     pub(super) outbox_bytes_max: usize,
     #[serde(with = "count")]
     pub(super) topics_max: usize,
+    pub(super) disallow_anonymous_connection_tokens: bool,
+    #[serde(with = "duration")]
+    pub(super) expired_close_delay: Duration,
+    #[serde(with = "duration")]
+    pub(super) expired_sub_close_delay: Duration,
+    pub(super) token: RawToken,
+    pub(super) subscription_token: RawSubscriptionToken,
 }
 
 /// `[topics]` and `[namespaces.NAME]`: option names of the specification, section 10.
@@ -113,6 +121,11 @@ impl Default for RawClient {
             message_bytes_max: client.message_bytes_max,
             outbox_bytes_max: client.outbox_bytes_max,
             topics_max: client.topics_max,
+            disallow_anonymous_connection_tokens: client.disallow_anonymous_connection_tokens,
+            expired_close_delay: client.expired_close_delay,
+            expired_sub_close_delay: client.expired_sub_close_delay,
+            token: RawToken::default(),
+            subscription_token: RawSubscriptionToken::default(),
         }
     }
 }

@@ -75,7 +75,9 @@ fn the_page_of_the_documentation_names_every_key() {
     keys_of(&toml::Table::try_from(RawConfig::default()).unwrap(), "", &mut keys);
     for key in keys {
         // Options of topics stand there without their section.
-        let named = [key.as_str(), key.trim_start_matches("topics.")];
+        // And the keys of subscription tokens are those of connection tokens.
+        let same = key.replace("client.subscription_token.", "client.token.");
+        let named = [key.as_str(), key.trim_start_matches("topics."), &same];
         let named = named.into_iter().any(|name| PAGE.contains(&format!("`{name}`")));
         assert!(named, "{key} is missing in docs/configuration.md");
     }
@@ -287,6 +289,8 @@ fn values_out_of_range_are_refused() {
         ("client", "outbox_bytes_max = \"4KiB\""),
         ("client", "outbox_bytes_max = \"2GiB\""),
         ("client", "topics_max = 0"),
+        ("client", "expired_close_delay = \"2h\""),
+        ("client", "expired_sub_close_delay = \"61m\""),
         ("client", "allowed_origins = [\"example.com\"]"),
         ("client", "allowed_origins = [\"https://example.com/\"]"),
         ("log", "level = \"inof\""),
