@@ -24,15 +24,14 @@ FANWIRE_SERVER_ADDRESS=0.0.0.0:8000, and with --set, as in --set server.shards=2
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
-  export FANWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY=$(openssl rand -hex 32)
-  fanwire serve                                     a broker that knows the secret, and in another
-  fanwire token --user 42                           terminal with it: a user's token, for an hour
+  fanwire token --config fanwire.toml --user 42     a user's token, for an hour
   fanwire token --user 42 --channels news,chat      subscribed to both from the start
   fanwire token --user 42 --channel '$private'      for one subscription
   fanwire token --user 42 --exp 1                   expired long ago
   fanwire token --user 42 --key private.pem         signed with RSA, ECDSA or Ed25519
 
-It has the `aud` and `iss` that the configuration asks for, and whatever --claims says.";
+A token has the `aud` and `iss` that the configuration asks for. A secret to try with:
+export FANWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY=$(openssl rand -hex 32), for the broker as well.";
 
 /// A real-time message broker: backends publish into topics, clients subscribe and hear every
 /// message at once and in order.

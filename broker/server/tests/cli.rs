@@ -48,7 +48,7 @@ fn assert_refused(ended: &Ended, lines: &[&str]) {
 fn help_shows_every_command_and_examples() {
     let ended = run(&mut fanwire(&["--help"]));
     assert_eq!(ended.status, 0);
-    for word in ["dev", "serve", "config", "pub", "sub", "Examples:", "fanwire dev"] {
+    for word in ["dev", "serve", "config", "token", "pub", "sub", "Examples:", "fanwire dev"] {
         assert!(ended.stdout.contains(word), "{word} in {}", ended.stdout);
     }
     assert!(ended.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ended.stdout);
