@@ -32,6 +32,12 @@ pub struct ClientSettings {
     pub connect_timeout: Duration,
     /// Largest message from a client, in bytes of payload after reassembly of its fragments.
     pub message_bytes_max: usize,
+    /// Frames that one message may come in.
+    pub fragments_max: usize,
+    /// Clients may compress, and are sent compressed what they offer to read (RFC 7692).
+    pub compression: bool,
+    /// Shorter messages are sent as they are, in bytes of payload.
+    pub compression_min_bytes: usize,
     /// Bytes that may wait for one connection whose socket takes no more; above it, it counts as
     /// slow (close 3008). Twice as much may come together before the socket is offered it.
     pub outbox_bytes_max: usize,
@@ -65,6 +71,9 @@ impl Default for ClientSettings {
             pong_timeout: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(10),
             message_bytes_max: 64 * 1024,
+            fragments_max: 1024,
+            compression: false,
+            compression_min_bytes: 128,
             outbox_bytes_max: 1024 * 1024,
             topics_max: 1024,
             token: TokenSettings::default(),

@@ -33,3 +33,4 @@ pub use ids::{CallId, ConnectionId, Place, ShardIndex, SocketId};
 pub use protocol::{Adapter, PingStyle};
 pub use shard::{Batch, Counters, Output, Shard};
 pub use time::Time;
+pub use websocket::{Agreement, Compression, negotiate};

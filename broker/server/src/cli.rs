@@ -101,9 +101,27 @@ pub(crate) struct DevArgs {
     /// API key for backends; without it one is made
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
+    /// Answer every WebSocket message at this path by itself, for tests of WebSocket clients
+    ///
+    /// Framing and compression are those of the broker. Unless set otherwise, messages may have
+    /// 64 MiB and 1048576 fragments there and everywhere, and clients may compress.
+    #[arg(long, value_name = "PATH", value_parser = echo_path)]
+    pub(crate) echo: Option<String>,
     #[command(flatten)]
     flags: SettingFlags,
 }
+
+/// A path that is nobody else's.
+fn echo_path(path: &str) -> Result<String, NoEchoPath> {
+    let taken = path == "/" || path == "/connection/websocket" || path.starts_with("/api/");
+    let usable = path.starts_with('/') && !path.contains(['?', '#', ' ']);
+    if usable && !taken { Ok(path.to_owned()) } else { Err(NoEchoPath) }
+}
+
+/// `--echo` with something that is no path, or is somebody else's.
+#[derive(Debug, thiserror::Error)]
+#[error("write a path that is not in use, as in /echo")]
+struct NoEchoPath;
 
 /// Flags that set a key of the configuration.
 #[derive(Debug, Args)]
@@ -293,6 +311,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_echo_has_a_path_of_its_own_and_belongs_to_dev_only() {
+        let parsed = |arguments: [&str; 4]| Cli::try_parse_from(arguments).is_ok();
+        assert!(parsed(["fanwire", "dev", "--echo", "/echo"]));
+        assert!(!parsed(["fanwire", "serve", "--echo", "/echo"]));
+        for path in ["", "echo", "/", "/connection/websocket", "/api/publish", "/a?b"] {
+            assert!(!parsed(["fanwire", "dev", "--echo", path]), "{path}");
+        }
     }
 
     #[test]

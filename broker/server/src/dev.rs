@@ -31,6 +31,18 @@ pub(crate) fn preset() -> Vec<(&'static str, String)> {
     preset
 }
 
+/// What it sets beside that for an echo: it is there to try what a WebSocket can do.
+pub(crate) fn echo_preset() -> Vec<(&'static str, String)> {
+    let preset = [
+        ("client.message_bytes_max", "64MiB"),
+        // The largest message, and one that waits for it.
+        ("client.outbox_bytes_max", "160MiB"),
+        ("client.fragments_max", "1048576"),
+        ("client.compression", "true"),
+    ];
+    preset.map(|(key, value)| (key, value.to_owned())).to_vec()
+}
+
 /// Lets health and metrics have their usual port where any free one would do, unless the listener
 /// or another `fanwire dev` has taken it.
 pub(crate) fn prefer_usual_port(admin: &mut AdminConfig) {
@@ -134,6 +146,20 @@ mod tests {
         assert_eq!(config.api.keys.len(), 1);
         assert!(config.server.address.ip().is_loopback());
         assert!(exposure(&config.server).is_none());
+    }
+
+    #[test]
+    fn the_preset_of_an_echo_is_a_configuration_and_what_is_set_otherwise_wins() {
+        let compression = Override {
+            flag: "--set client.compression".to_owned(),
+            key: "client.compression".to_owned(),
+            value: "false".to_owned(),
+        };
+        let preset = [preset(), echo_preset()].concat();
+        let sources = Sources { preset, flags: vec![compression], ..Sources::default() };
+        let client = sources.load().unwrap().config.settings.client;
+        assert_eq!((client.message_bytes_max, client.fragments_max), (64 << 20, 1 << 20));
+        assert!(client.outbox_bytes_max > 2 * client.message_bytes_max && !client.compression);
     }
 
     #[test]

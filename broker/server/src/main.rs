@@ -61,10 +61,15 @@ fn dev(args: &DevArgs) -> Result<(), Failure> {
     let environment = config::process_environment()?;
     // No file: `dev` is what it is wherever it is started.
     let environment = environment.into_iter().filter(|(name, _)| name != config::FILE_VARIABLE);
-    let (preset, flags) = (dev::preset(), args.overrides());
+    let mut preset = dev::preset();
+    if args.echo.is_some() {
+        preset.extend(dev::echo_preset());
+    }
+    let flags = args.overrides();
     let sources = Sources { preset, file: None, environment: environment.collect(), flags };
     let mut loaded = sources.load()?;
     dev::prefer_usual_port(&mut loaded.config.admin);
+    loaded.config.echo_path.clone_from(&args.echo);
     let api_key = loaded.config.api.keys.first().cloned();
     let server = loaded.config.server.clone();
     run_node(loaded, |started| {

@@ -14,7 +14,7 @@ use crate::limits::{FRAME_COST_BYTES, PIPELINE_COMMANDS_MAX};
 use crate::protocol::{Adapter, PingStyle};
 use crate::session::Session;
 use crate::time::Time;
-use crate::websocket::Assembler;
+use crate::websocket::{Assembler, Compression};
 
 /// One connection of a shard.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Connection {
     pub(crate) socket: SocketId,
     pub(crate) adapter: Adapter,
     pub(crate) pings: PingStyle,
+    /// What it is sent, its handshake agreed on.
+    pub(crate) compression: Compression,
     pub(crate) phase: Phase,
     /// The kernel takes no more for now.
     pub(crate) blocked: bool,
@@ -88,6 +90,7 @@ impl Connection {
             socket,
             adapter,
             pings,
+            compression: Compression::NONE,
             phase: Phase::Opening,
             blocked: false,
             dirty: false,

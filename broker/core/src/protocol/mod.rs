@@ -23,6 +23,8 @@ pub(crate) use filter::FilterNode;
 pub enum Adapter {
     /// The Centrifugo client protocol in its JSON form.
     CentrifugoJson,
+    /// No protocol: every message is answered by itself. For tests of the framing.
+    Echo,
 }
 
 /// How pushes and replies are spelled. Connections of one encoding share their frames.
@@ -266,7 +268,8 @@ impl Adapter {
     /// The encoding of what is sent over this adapter.
     pub(crate) const fn encoding(self) -> Encoding {
         match self {
-            Self::CentrifugoJson => Encoding::CentrifugoJson,
+            // To an echo nothing is sent that has an encoding.
+            Self::CentrifugoJson | Self::Echo => Encoding::CentrifugoJson,
         }
     }
 
@@ -276,7 +279,8 @@ impl Adapter {
         message: &'a [u8],
     ) -> impl Iterator<Item = Result<Request<'a>, Malformed>> + use<'a> {
         match self {
-            Self::CentrifugoJson => centrifugo::json::decode(message),
+            // What an echo gets is not decoded.
+            Self::CentrifugoJson | Self::Echo => centrifugo::json::decode(message),
         }
     }
 }

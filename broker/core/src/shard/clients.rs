@@ -9,10 +9,10 @@ use super::Shard;
 use crate::connection::{Closing, Phase, Timer};
 use crate::fault::{Disconnect, Refusal};
 use crate::ids::ConnectionId;
-use crate::protocol::{Command, PingStyle, Reply, Request};
+use crate::protocol::{Adapter, Command, PingStyle, Reply, Request};
 use crate::session::{Session, SubscriptionState, policy};
 use crate::time::Time;
-use crate::websocket::{Control, Event, Payload};
+use crate::websocket::{Bounds, Compression, Control, Data, Event, Payload};
 
 /// Nothing more of this message, or of this connection, is read.
 type Flow = ControlFlow<()>;
@@ -22,13 +22,16 @@ impl Shard {
     pub fn handle_bytes(&mut self, now: Time, id: ConnectionId, bytes: &mut [u8]) {
         self.now = now;
         self.counters.received_bytes += bytes.len() as u64;
-        let message_bytes_max = self.settings.client.message_bytes_max;
+        let client = &self.settings.client;
+        let (message_bytes_max, fragments_max) = (client.message_bytes_max, client.fragments_max);
         let mut input = bytes;
         while let Some(connection) = self.connections.get_mut(id) {
             if let Phase::Closing(Closing::OutOfSync { .. } | Closing::Done) = connection.phase {
                 break;
             }
-            match connection.assembler.next(&mut input, message_bytes_max) {
+            let deflate = connection.compression != Compression::NONE;
+            let bounds = Bounds { message_bytes_max, fragments_max, deflate };
+            match connection.assembler.next(&mut input, &bounds, &mut self.inflater) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.event(id, event),
                 Err(violation) => {
@@ -66,8 +69,8 @@ impl Shard {
                 self.close(id, echo.as_ref(), Closing::Done, "the client closes");
             }
             _ if closing => {}
-            Event::Message(_) if self.draining => {}
-            Event::Message(message) => self.message(id, &message),
+            Event::Message(..) if self.draining => {}
+            Event::Message(data, message) => self.message(id, data, &message),
             Event::Ping(payload) => self.push_control(id, Control::Pong, payload.as_ref()),
             Event::Pong => {
                 if connection.pings == PingStyle::Frames
@@ -79,10 +82,13 @@ impl Shard {
         }
     }
 
-    fn message(&mut self, id: ConnectionId, message: &Payload<'_>) {
+    fn message(&mut self, id: ConnectionId, data: Data, message: &Payload<'_>) {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
+        if connection.adapter == Adapter::Echo {
+            return self.echo(id, data, message.as_ref());
+        }
         for request in connection.adapter.decode(message.as_ref()) {
             let flow = match request {
                 Ok(request) => self.request(id, request),

@@ -1,5 +1,5 @@
-//! From a publication to the outboxes of its subscribers: encoded once per encoding, then one
-//! reference per subscriber.
+//! From a publication to the outboxes of its subscribers: encoded once per encoding and class of
+//! compression, then one reference per subscriber.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use crate::fault::Disconnect;
 use crate::ids::{ConnectionId, TopicRef};
 use crate::limits::FRAME_COST_BYTES;
 use crate::protocol::{Encoding, Publication, Push, Reply};
-use crate::websocket::framed;
+use crate::websocket::{Compression, Data, Deflater, OpCode, framed_compressed};
 
 impl Shard {
     /// A publication has arrived for a topic of this shard.
@@ -20,17 +20,19 @@ impl Shard {
         };
         let outbox_bytes_max = self.settings.client.outbox_bytes_max;
         let push = Push::Publication { topic: &local.name, publication };
-        let mut frames: [Option<Frame>; Encoding::COUNT] = Default::default();
+        let mut frames: [Option<Frame>; VARIANTS] = Default::default();
         let mut slow = Vec::new();
         for &id in &local.subscribers {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
-            let encoding = connection.adapter.encoding();
-            let Some(slot) = frames.get_mut(encoding as usize) else {
+            let form = Form::of(connection);
+            let Some(slot) = frames.get_mut(form.index()) else {
                 continue;
             };
-            let frame = slot.get_or_insert_with(|| push_frame(&mut self.scratch, encoding, &push));
+            let frame = slot.get_or_insert_with(|| {
+                push_frame(&mut self.scratch, &mut self.deflater, form, &push)
+            });
             let waiting_bytes = connection.waiting_bytes() + frame.len() + FRAME_COST_BYTES;
             if is_slow(connection, waiting_bytes, outbox_bytes_max) {
                 slow.push(id);
@@ -49,8 +51,8 @@ impl Shard {
     /// Queues a push for one connection.
     pub(super) fn push(&mut self, id: ConnectionId, push: &Push<'_>) {
         if let Some(connection) = self.connections.get_mut(id) {
-            let frame = push_frame(&mut self.scratch, connection.adapter.encoding(), push);
-            connection.push(frame);
+            let form = Form::of(connection);
+            connection.push(push_frame(&mut self.scratch, &mut self.deflater, form, push));
             self.queued(id);
         }
     }
@@ -58,7 +60,8 @@ impl Shard {
     /// Queues a push that keeps its place among the replies.
     pub(super) fn push_in_order(&mut self, id: ConnectionId, push: &Push<'_>) {
         if let Some(connection) = self.connections.get_mut(id) {
-            let frame = push_frame(&mut self.scratch, connection.adapter.encoding(), push);
+            let form = Form::of(connection);
+            let frame = push_frame(&mut self.scratch, &mut self.deflater, form, push);
             connection.push_in_order(frame);
             self.queued(id);
         }
@@ -68,8 +71,9 @@ impl Shard {
     pub(super) fn reply(&mut self, id: ConnectionId, command: u32, reply: &Reply<'_>) {
         self.count_refusal(id, reply);
         if let Some(connection) = self.connections.get_mut(id) {
-            let encoding = connection.adapter.encoding();
-            connection.push_in_order(reply_frame(&mut self.scratch, encoding, command, reply));
+            let form = Form::of(connection);
+            let frame = reply_frame(&mut self.scratch, &mut self.deflater, form, command, reply);
+            connection.push_in_order(frame);
             self.queued(id);
         }
     }
@@ -84,9 +88,23 @@ impl Shard {
     ) {
         self.count_refusal(id, reply);
         if let Some(connection) = self.connections.get_mut(id) {
-            let encoding = connection.adapter.encoding();
-            let frame = reply_frame(&mut self.scratch, encoding, command, reply);
+            let form = Form::of(connection);
+            let frame = reply_frame(&mut self.scratch, &mut self.deflater, form, command, reply);
             connection.fill(ticket, frame);
+            self.queued(id);
+        }
+    }
+
+    /// Answers a message by itself, in the form of everything else that a connection is sent.
+    pub(super) fn echo(&mut self, id: ConnectionId, data: Data, message: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let deflate = (connection.compression, &mut self.deflater);
+            connection.push(framed_compressed(
+                &mut self.scratch,
+                OpCode::Data(data),
+                deflate,
+                |out| out.extend_from_slice(message),
+            ));
             self.queued(id);
         }
     }
@@ -141,15 +159,47 @@ pub(super) fn mark_dirty(
     }
 }
 
-fn push_frame(scratch: &mut Vec<u8>, encoding: Encoding, push: &Push<'_>) -> Frame {
-    framed(scratch, encoding.opcode(), |out| encoding.append_push(out, push))
+/// What the frames to a connection depend on; connections of one form share them.
+#[derive(Clone, Copy)]
+struct Form {
+    encoding: Encoding,
+    compression: Compression,
+}
+
+/// Forms that there are.
+const VARIANTS: usize = Encoding::COUNT * Compression::CLASSES;
+
+impl Form {
+    fn of(connection: &Connection) -> Self {
+        Self { encoding: connection.adapter.encoding(), compression: connection.compression }
+    }
+
+    fn index(self) -> usize {
+        self.encoding as usize * Compression::CLASSES + self.compression.class()
+    }
+}
+
+fn push_frame(
+    scratch: &mut Vec<u8>,
+    deflater: &mut Deflater,
+    form: Form,
+    push: &Push<'_>,
+) -> Frame {
+    let Form { encoding, compression } = form;
+    framed_compressed(scratch, encoding.opcode(), (compression, deflater), |out| {
+        encoding.append_push(out, push);
+    })
 }
 
 fn reply_frame(
     scratch: &mut Vec<u8>,
-    encoding: Encoding,
+    deflater: &mut Deflater,
+    form: Form,
     command: u32,
     reply: &Reply<'_>,
 ) -> Frame {
-    framed(scratch, encoding.opcode(), |out| encoding.append_reply(out, command, reply))
+    let Form { encoding, compression } = form;
+    framed_compressed(scratch, encoding.opcode(), (compression, deflater), |out| {
+        encoding.append_reply(out, command, reply);
+    })
 }

@@ -12,7 +12,7 @@ use crate::ids::{ConnectionId, SocketId};
 use crate::limits::{CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT};
 use crate::protocol::{Adapter, PingStyle, Push};
 use crate::time::Time;
-use crate::websocket::{Control, OpCode, append_close, append_frame};
+use crate::websocket::{Compression, Control, OpCode, append_close, append_frame};
 
 /// Pings are bunched in steps of this part of their interval, so that an idle shard wakes rarely.
 const PING_STEPS: u32 = 32;
@@ -28,11 +28,24 @@ impl Shard {
     ) -> ConnectionId {
         self.now = now;
         self.counters.connections_opened += 1;
-        let timer = Timer::Connect(now.after(self.settings.client.connect_timeout));
+        // Who speaks no protocol has no session to become.
+        let patience = match adapter {
+            Adapter::Echo => Duration::MAX,
+            Adapter::CentrifugoJson => self.settings.client.connect_timeout,
+        };
+        let timer = Timer::Connect(now.after(patience));
         let connection = Connection::new(socket, adapter, pings, timer);
         let id = self.connections.insert(connection);
         self.timers.insert(id, timer.at());
         id
+    }
+
+    /// What a connection's handshake agreed on, before its first bytes; without this, no
+    /// compression.
+    pub fn set_compression(&mut self, id: ConnectionId, compression: Compression) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.compression = compression;
+        }
     }
 
     /// The kernel has taken `count` bytes of what [`Shard::pending`] showed.

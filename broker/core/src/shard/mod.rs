@@ -29,6 +29,7 @@ use crate::ids::{CallId, CallKey, ConnectionId, Place, RequestId, ShardIndex, So
 use crate::limits::REQUESTS_MAX;
 use crate::time::Time;
 use crate::topic::{LocalTopics, OwnedTopics};
+use crate::websocket::{Deflater, Inflater};
 
 pub use counters::Counters;
 pub use message::Batch;
@@ -73,6 +74,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// Where messages and frames are encoded before they are shared.
     scratch: Vec<u8>,
+    deflater: Deflater,
+    inflater: Inflater,
     counters: Counters,
 }
 
@@ -147,6 +150,7 @@ impl Shard {
         now: Time,
     ) -> Self {
         let mut random = StdRng::from_seed(seed);
+        let deflater = Deflater::new(settings.client.compression_min_bytes);
         let (high, low) = node.id.as_u64_pair();
         let hasher = RandomState::with_seeds(
             random.next_u64(),
@@ -176,6 +180,8 @@ impl Shard {
             paced: VecDeque::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
+            deflater,
+            inflater: Inflater::default(),
             counters: Counters::default(),
         }
     }

@@ -1,42 +1,35 @@
-//! Frames to whole messages: fragments, control frames between them, limits, UTF-8.
+//! Frames to whole messages: fragments, control frames between them, limits, UTF-8, inflation.
 //!
 //! A message that arrives whole in one frame and one read is handed on where it lies; only what is
 //! incomplete at the end of a read is copied, and only then is there any memory behind an
-//! [`Assembler`].
+//! [`Assembler`]. Memory grows with what has come, never with what was announced. Text is checked
+//! as it comes, so that a wrong byte ends the connection before the message is whole.
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::Violation;
+use super::deflate::Inflater;
 use super::frame::{HEADER_BYTES_MAX, Header, parse, unmask};
-use crate::fault::Disconnect;
+use super::utf8::{Invalid, Utf8};
 
-/// How a peer broke RFC 6455 or a limit. The connection cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.cause())]
-pub(crate) enum Violation {
-    /// The framing is broken; the text says how.
-    Protocol(&'static str),
-    /// A text message or close reason that is not UTF-8.
-    InvalidUtf8,
-    /// A message above the limit.
-    TooBig,
+/// What the messages of a connection must keep to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Most bytes of a message, after inflation.
+    pub(crate) message_bytes_max: usize,
+    /// Most frames of a message.
+    pub(crate) fragments_max: usize,
+    /// Messages may be compressed.
+    pub(crate) deflate: bool,
 }
 
-impl Violation {
-    /// What the peer did, for the log.
-    pub(crate) const fn cause(self) -> &'static str {
-        match self {
-            Self::Protocol(cause) => cause,
-            Self::InvalidUtf8 => "text that is not UTF-8",
-            Self::TooBig => "message over message_bytes_max",
-        }
-    }
-
-    /// The close code that answers it (RFC 6455, section 7.4.1).
-    pub(crate) const fn disconnect(self) -> Disconnect {
-        match self {
-            Self::Protocol(_) => Disconnect::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => Disconnect::INVALID_UTF8,
-            Self::TooBig => Disconnect::TOO_BIG,
+impl Bounds {
+    /// Most bytes of a message as they travel. What cannot be compressed may become longer instead:
+    /// with DEFLATE's fixed codes a byte may take nine bits.
+    fn travelling_bytes_max(&self, compressed: bool) -> usize {
+        match compressed {
+            false => self.message_bytes_max,
+            true => self.message_bytes_max.saturating_add(self.message_bytes_max / 8 + 64),
         }
     }
 }
@@ -63,7 +56,7 @@ impl AsRef<[u8]> for Payload<'_> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// A text message (checked to be UTF-8) or a binary one.
-    Message(Payload<'a>),
+    Message(Data, Payload<'a>),
     /// A ping; its payload goes back in a pong.
     Ping(Payload<'a>),
     /// A pong.
@@ -87,8 +80,21 @@ struct Partial {
     frame: Option<(Header, usize)>,
     /// Payload of that frame if it is a control frame.
     control: Vec<u8>,
-    /// The message that has begun, whether it is text, and its payload so far.
-    message: Option<(bool, Vec<u8>)>,
+    /// The message that has begun.
+    message: Option<Begun>,
+}
+
+/// A message that has begun.
+#[derive(Debug)]
+struct Begun {
+    data: Data,
+    compressed: bool,
+    /// Its frames so far.
+    fragments: usize,
+    /// Their payload, as it travels.
+    payload: Vec<u8>,
+    /// Whether that is text, as far as it can be told already.
+    utf8: Utf8,
 }
 
 impl Assembler {
@@ -101,10 +107,11 @@ impl Assembler {
     pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a mut [u8],
-        message_bytes_max: usize,
+        bounds: &Bounds,
+        inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, Violation> {
         loop {
-            let Some((header, received)) = self.frame(input, message_bytes_max)? else {
+            let Some((header, received)) = self.frame(input, bounds)? else {
                 return Ok(None);
             };
             let missing = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX) - received;
@@ -112,12 +119,18 @@ impl Assembler {
             let (chunk, rest) = std::mem::take(input).split_at_mut(missing.min(whole));
             *input = rest;
             unmask(chunk, header.mask, received);
-            if chunk.len() < missing {
-                self.keep(&header, received, chunk);
+            let left = missing - chunk.len();
+            let event = match header.opcode {
+                OpCode::Control(control) => self.control(control, received, chunk, left)?,
+                OpCode::Data(data) => self.data(&header, data, chunk, left, bounds, inflater)?,
+            };
+            if left > 0 {
+                let frame = Some((header, received + chunk.len()));
+                self.partial.get_or_insert_default().frame = frame;
                 return Ok(None);
             }
-            if let Some(event) = self.complete(&header, received, chunk)? {
-                return Ok(Some(event));
+            if event.is_some() {
+                return Ok(event);
             }
         }
     }
@@ -126,41 +139,52 @@ impl Assembler {
     fn frame(
         &mut self,
         input: &mut &mut [u8],
-        message_bytes_max: usize,
+        bounds: &Bounds,
     ) -> Result<Option<(Header, usize)>, Violation> {
         if let Some(frame) = self.partial.as_mut().and_then(|partial| partial.frame.take()) {
             return Ok(Some(frame));
         }
-        let Some(header) = self.header(input)? else {
+        let Some(header) = self.header(input, bounds.deflate)? else {
             return Ok(None);
         };
-        let begun = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
-        match header.opcode {
-            OpCode::Data(Data::Continue) if begun.is_none() => {
+        let OpCode::Data(data) = header.opcode else {
+            return Ok(Some((header, 0)));
+        };
+        let begun = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
+        let (before, compressed) = match (data, begun) {
+            (Data::Continue, None) => {
                 return Err(Violation::Protocol("continuation without a message"));
             }
-            OpCode::Data(Data::Text | Data::Binary) if begun.is_some() => {
+            (Data::Continue, Some(begun)) => {
+                begun.fragments += 1;
+                if begun.fragments > bounds.fragments_max {
+                    return Err(Violation::TooBig("message over fragments_max"));
+                }
+                (begun.payload.len(), begun.compressed)
+            }
+            (_, Some(_)) => {
                 return Err(Violation::Protocol("new message before the last fragment"));
             }
-            OpCode::Data(_) => {
-                let before = begun.map_or(0, |(_, payload)| payload.len());
-                let left = message_bytes_max.saturating_sub(before);
-                if header.payload_bytes > left as u64 {
-                    return Err(Violation::TooBig);
-                }
-            }
-            OpCode::Control(_) => {}
+            (_, None) => (0, header.compressed),
+        };
+        let left = bounds.travelling_bytes_max(compressed).saturating_sub(before);
+        if header.payload_bytes > left as u64 {
+            return Err(Violation::MESSAGE_TOO_BIG);
         }
         Ok(Some((header, 0)))
     }
 
     /// The next header. Its bytes are taken from the input, or kept until the rest has come.
-    fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Violation> {
+    fn header(
+        &mut self,
+        input: &mut &mut [u8],
+        deflate: bool,
+    ) -> Result<Option<Header>, Violation> {
         let kept = self.partial.as_ref().map_or(0, |partial| partial.head.len());
         if kept > 0 {
-            return self.header_after_kept(input);
+            return self.header_after_kept(input, deflate);
         }
-        if let Some((header, bytes)) = parse(input)? {
+        if let Some((header, bytes)) = parse(input, deflate)? {
             skip(input, bytes);
             return Ok(Some(header));
         }
@@ -172,7 +196,11 @@ impl Assembler {
         Ok(None)
     }
 
-    fn header_after_kept(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Violation> {
+    fn header_after_kept(
+        &mut self,
+        input: &mut &mut [u8],
+        deflate: bool,
+    ) -> Result<Option<Header>, Violation> {
         let Some(partial) = self.partial.as_mut() else {
             return Ok(None);
         };
@@ -180,7 +208,7 @@ impl Assembler {
             partial.head.push(byte);
             skip(input, 1);
             debug_assert!(partial.head.len() <= HEADER_BYTES_MAX);
-            if let Some((header, _)) = parse(&partial.head)? {
+            if let Some((header, _)) = parse(&partial.head, deflate)? {
                 partial.head.clear();
                 return Ok(Some(header));
             }
@@ -188,63 +216,57 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Keeps a piece of a payload whose rest has not come.
-    fn keep(&mut self, header: &Header, received: usize, chunk: &[u8]) {
-        let partial = self.partial.get_or_insert_default();
-        partial.frame = Some((*header, received + chunk.len()));
-        match header.opcode {
-            OpCode::Control(_) => partial.control.extend_from_slice(chunk),
-            OpCode::Data(data) => {
-                let begun = partial.message.get_or_insert((data == Data::Text, Vec::new()));
-                begun.1.extend_from_slice(chunk);
-            }
-        }
-    }
-
-    /// A frame has come whole: `chunk` is the last piece of its payload.
-    fn complete<'a>(
+    /// A piece of a control frame; `left` bytes of it are to come.
+    fn control<'a>(
         &mut self,
-        header: &Header,
+        control: Control,
         received: usize,
         chunk: &'a [u8],
+        left: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
-        match header.opcode {
-            OpCode::Control(control) => {
-                let payload = match self.partial.as_mut() {
-                    Some(partial) if received > 0 => {
-                        let mut joined = std::mem::take(&mut partial.control);
-                        joined.extend_from_slice(chunk);
-                        Payload::Joined(joined)
-                    }
-                    _ => Payload::Whole(chunk),
-                };
-                self.tidy();
-                control_event(control, payload).map(Some)
-            }
-            OpCode::Data(data) => {
-                let begun = self.partial.as_mut().and_then(|partial| partial.message.take());
-                let (text, payload) = match begun {
-                    None => (data == Data::Text, Payload::Whole(chunk)),
-                    Some((text, mut joined)) => {
-                        joined.extend_from_slice(chunk);
-                        (text, Payload::Joined(joined))
-                    }
-                };
-                if !header.last {
-                    let joined = match payload {
-                        Payload::Whole(bytes) => bytes.to_vec(),
-                        Payload::Joined(bytes) => bytes,
-                    };
-                    self.partial.get_or_insert_default().message = Some((text, joined));
-                    return Ok(None);
-                }
-                self.tidy();
-                if text && std::str::from_utf8(payload.as_ref()).is_err() {
-                    return Err(Violation::InvalidUtf8);
-                }
-                Ok(Some(Event::Message(payload)))
-            }
+        if received == 0 && left == 0 {
+            return control_event(control, Payload::Whole(chunk)).map(Some);
         }
+        let partial = self.partial.get_or_insert_default();
+        partial.control.extend_from_slice(chunk);
+        if left > 0 {
+            return Ok(None);
+        }
+        let payload = std::mem::take(&mut partial.control);
+        self.tidy();
+        control_event(control, Payload::Joined(payload)).map(Some)
+    }
+
+    /// A piece of a data frame; `left` bytes of it are to come.
+    fn data<'a>(
+        &mut self,
+        header: &Header,
+        data: Data,
+        chunk: &'a [u8],
+        left: usize,
+        bounds: &Bounds,
+        inflater: &mut Inflater,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let ends = header.last && left == 0;
+        let begun = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
+        if begun.is_none() && ends {
+            if header.compressed {
+                return inflated(data, chunk, bounds, inflater).map(Some);
+            }
+            if data == Data::Text && std::str::from_utf8(chunk).is_err() {
+                return Err(Violation::InvalidUtf8);
+            }
+            return Ok(Some(Event::Message(data, Payload::Whole(chunk))));
+        }
+        let message = &mut self.partial.get_or_insert_default().message;
+        let begun = message.get_or_insert_with(|| Begun::new(header, data));
+        begun.push(chunk, header.last.then_some(left))?;
+        if !ends {
+            return Ok(None);
+        }
+        let Some(begun) = message.take() else { return Ok(None) };
+        self.tidy();
+        begun.end(bounds, inflater).map(Some)
     }
 
     /// Gives the memory back when nothing is incomplete.
@@ -252,6 +274,71 @@ impl Assembler {
         if self.partial.as_ref().is_some_and(|partial| partial.message.is_none()) {
             self.partial = None;
         }
+    }
+}
+
+impl Begun {
+    fn new(header: &Header, data: Data) -> Self {
+        Self {
+            data,
+            compressed: header.compressed,
+            fragments: 1,
+            payload: Vec::new(),
+            utf8: Utf8::default(),
+        }
+    }
+
+    /// Whether its payload, as it travels, must be UTF-8.
+    fn is_plain_text(&self) -> bool {
+        self.data == Data::Text && !self.compressed
+    }
+
+    /// Takes the next piece. `left`: as many bytes end the message, if that is known.
+    fn push(&mut self, piece: &[u8], left: Option<usize>) -> Result<(), Violation> {
+        if self.is_plain_text() {
+            self.utf8.push(piece)?;
+        }
+        match left {
+            // Never more than was needed so far: a length that is only announced costs nothing.
+            Some(left) if self.payload.capacity() - self.payload.len() < piece.len() => {
+                let so_far = self.payload.len().max(piece.len());
+                self.payload.reserve_exact(so_far.min(piece.len() + left));
+            }
+            _ => {}
+        }
+        self.payload.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// The whole message.
+    fn end<'a>(self, bounds: &Bounds, inflater: &mut Inflater) -> Result<Event<'a>, Violation> {
+        if self.compressed {
+            return inflated(self.data, &self.payload, bounds, inflater);
+        }
+        if self.data == Data::Text {
+            self.utf8.end()?;
+        }
+        Ok(Event::Message(self.data, Payload::Joined(self.payload)))
+    }
+}
+
+/// The message behind a compressed payload.
+fn inflated<'a>(
+    data: Data,
+    payload: &[u8],
+    bounds: &Bounds,
+    inflater: &mut Inflater,
+) -> Result<Event<'a>, Violation> {
+    let message = inflater.inflate(payload, bounds.message_bytes_max)?;
+    if data == Data::Text && std::str::from_utf8(&message).is_err() {
+        return Err(Violation::InvalidUtf8);
+    }
+    Ok(Event::Message(data, Payload::Joined(message)))
+}
+
+impl From<Invalid> for Violation {
+    fn from(_: Invalid) -> Self {
+        Self::InvalidUtf8
     }
 }
 

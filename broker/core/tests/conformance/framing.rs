@@ -1,6 +1,6 @@
 //! RFC 6455: what breaks the framing is answered by its close code; what only looks odd is not.
 
-use crate::kit::{Frame, Node, fragment, frame, open_settings, with_shards};
+use crate::kit::{Frame, MASK, Node, fragment, frame, open_settings, with_shards};
 use crate::wire;
 
 const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
@@ -98,4 +98,54 @@ fn a_message_of_the_largest_size_is_read() {
         node.send(client, &format!(r#"{head}{fill}"}}}} "#));
         assert_eq!(node.texts(client), [r#"{"id":2,"publish":{}}"#]);
     });
+}
+
+#[test]
+fn text_is_refused_at_its_first_wrong_byte() {
+    // Overlong, a surrogate, beyond the last character, a character cut short.
+    for (right, wrong) in
+        [(&b"\"abc"[..], 0xc0), (b"\"\xed", 0xa0), (b"\"\xf4", 0x90), (b"\"\xe2\x82", b' ')]
+    {
+        for first in [true, false] {
+            let mut node = Node::new(1, open_settings());
+            let client = node.connect();
+            if !first {
+                node.bytes(client, &fragment(wire::TEXT, b"\"begun"));
+            }
+            // A frame of 1,000 bytes whose rest never comes.
+            let opcode = if first { wire::TEXT } else { wire::CONTINUATION };
+            node.bytes(client, &fragment(opcode, &[b' '; 1_000])[..8]);
+            let masked = |text: &[u8]| -> Vec<u8> {
+                text.iter().zip(MASK.into_iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+            };
+            let text = [right, &[wrong]].concat();
+            node.bytes(client, &masked(&text)[..right.len()]);
+            assert_eq!(node.take(client), [], "{right:x?} is right so far");
+            node.bytes(client, &masked(&text)[right.len()..]);
+            let closed = [Frame::Close(Some(1007), String::new()), Frame::Shut];
+            assert_eq!(node.take(client), closed, "{right:x?} {wrong:x}");
+        }
+    }
+}
+
+#[test]
+fn a_message_may_have_fragments_max_frames_and_not_one_more() {
+    let mut settings = open_settings();
+    settings.client.fragments_max = 3;
+    let mut node = Node::new(1, settings);
+    let client = node.connect();
+    for _ in 0..2 {
+        node.bytes(client, &fragment(wire::TEXT, br#"{"id":2,"#));
+        node.bytes(client, &fragment(wire::CONTINUATION, b""));
+        node.bytes(client, &frame(wire::PING, b""));
+        node.bytes(client, &frame(wire::CONTINUATION, br#""rpc":{}}"#));
+        let frames = node.take(client);
+        assert!(matches!(&frames[..], [Frame::Pong(_), Frame::Text(_)]), "{frames:?}");
+    }
+    node.bytes(client, &fragment(wire::TEXT, b" "));
+    node.bytes(client, &fragment(wire::CONTINUATION, b" "));
+    node.bytes(client, &fragment(wire::CONTINUATION, b" "));
+    assert_eq!(node.take(client), []);
+    node.bytes(client, &frame(wire::CONTINUATION, b"{}"));
+    assert_eq!(node.take(client), [Frame::Close(Some(1009), String::new()), Frame::Shut]);
 }

@@ -7,16 +7,23 @@ use std::time::Duration;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
 use fanwire_core::{
-    Adapter, Batch, CallId, ConnectionId, Output, PingStyle, Place, Shard, ShardIndex, SocketId,
-    Time, api,
+    Adapter, Batch, CallId, Compression, ConnectionId, Output, PingStyle, Place, Shard, ShardIndex,
+    SocketId, Time, api,
 };
 
+use crate::deflate::{COMPRESSED, inflate};
 use crate::wire;
+
+const COMPRESSED_TEXT: u8 = COMPRESSED | wire::TEXT;
 
 /// What a client has been sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
+    /// A text that was compressed.
+    Compressed(String),
+    /// Only an echo sends one.
+    Binary(Vec<u8>),
     Ping,
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -98,11 +105,22 @@ impl Node {
     }
 
     pub(crate) fn open_with(&mut self, pings: PingStyle) -> Client {
+        self.open_as(Adapter::CentrifugoJson, pings)
+    }
+
+    /// A new client that is compressed for, with a window of 2^`bits`.
+    pub(crate) fn open_compressed(&mut self, bits: u8) -> Client {
+        let client = self.open();
+        let (shard, id) = self.clients[&client.0];
+        self.shards[shard].set_compression(id, Compression::window(bits).unwrap());
+        client
+    }
+
+    pub(crate) fn open_as(&mut self, adapter: Adapter, pings: PingStyle) -> Client {
         let socket = self.next;
         self.next += 1;
         let shard = usize::try_from(socket).unwrap() % self.shards.len();
-        let id =
-            self.shards[shard].open(self.now, SocketId(socket), Adapter::CentrifugoJson, pings);
+        let id = self.shards[shard].open(self.now, SocketId(socket), adapter, pings);
         self.clients.insert(socket, (shard, id));
         Client(socket)
     }
@@ -297,6 +315,9 @@ impl Node {
     }
 }
 
+/// What all frames to the broker are masked with.
+pub(crate) const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+
 /// A masked frame that ends its message.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     masked(opcode, true, payload)
@@ -309,7 +330,7 @@ pub(crate) fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 fn masked(opcode: u8, last: bool, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    wire::append_masked(&mut out, opcode, last, [0x12, 0x34, 0x56, 0x78], payload);
+    wire::append_masked(&mut out, opcode, last, MASK, payload);
     out
 }
 
@@ -321,6 +342,8 @@ fn frames(mut bytes: &[u8]) -> Vec<Frame> {
         let payload = frame.payload.as_slice();
         found.push(match (frame.opcode, payload) {
             (wire::TEXT, _) => Frame::Text(text(payload)),
+            (COMPRESSED_TEXT, _) => Frame::Compressed(text(&inflate(payload))),
+            (wire::BINARY, _) => Frame::Binary(payload.to_vec()),
             (wire::PING, _) => Frame::Ping,
             (wire::PONG, _) => Frame::Pong(payload.to_vec()),
             (wire::CLOSE, []) => Frame::Close(None, String::new()),

@@ -6,6 +6,9 @@ mod backends;
 mod bounds;
 mod clients;
 mod closing;
+mod compression;
+#[path = "../wire/deflate.rs"]
+mod deflate;
 mod drain;
 mod framing;
 mod kit;

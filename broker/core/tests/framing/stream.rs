@@ -3,6 +3,9 @@
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use fanwire_core::Compression;
+
+use crate::deflate::{COMPRESSED, deflate};
 use crate::wire;
 
 /// Which commands a stream is made of.
@@ -17,16 +20,22 @@ pub(crate) enum Commands {
 pub(crate) struct Streams<'a> {
     random: &'a mut StdRng,
     which: Commands,
+    /// Whether messages may be compressed.
+    compresses: bool,
     out: Vec<u8>,
     /// Commands so far, each of which gets a reply.
     pub(crate) commands: usize,
     /// Ping frames so far, each of which gets a pong.
     pub(crate) pings: usize,
+    /// Messages so far: opcode and payload.
+    pub(crate) messages: Vec<(u8, Vec<u8>)>,
 }
 
 impl<'a> Streams<'a> {
-    pub(crate) fn new(random: &'a mut StdRng, which: Commands) -> Self {
-        Self { random, which, out: Vec::new(), commands: 0, pings: 0 }
+    pub(crate) fn new(random: &'a mut StdRng, which: Commands, compression: Compression) -> Self {
+        let compresses = compression != Compression::NONE;
+        let (out, messages) = (Vec::new(), Vec::new());
+        Self { random, which, compresses, out, commands: 0, pings: 0, messages }
     }
 
     /// Frames that keep every rule: a connect, then commands in messages of every kind and length.
@@ -119,10 +128,18 @@ impl<'a> Streams<'a> {
         format!("{}{command}", " ".repeat(spaces))
     }
 
-    /// A message in one frame or in several, with control frames anywhere between them.
+    /// A message in one frame or in several, with control frames anywhere between them; perhaps
+    /// compressed.
     fn message(&mut self, payload: &[u8]) {
         let mut opcode = if self.random.random_ratio(1, 5) { wire::BINARY } else { wire::TEXT };
+        self.messages.push((opcode, payload.to_vec()));
+        let compressed;
         let mut rest = payload;
+        if self.compresses && self.random.random() {
+            compressed = deflate(payload);
+            opcode |= COMPRESSED;
+            rest = &compressed;
+        }
         while self.random.random_ratio(1, 3) {
             let (head, tail) = rest.split_at(self.random.random_range(0..=rest.len()));
             self.frame(opcode, false, head);

@@ -17,6 +17,7 @@ pub(crate) const PONG: u8 = 10;
 /// A frame from the broker.
 #[derive(Debug)]
 pub(crate) struct Frame {
+    /// With the reserved bit of a compressed message, so that who expects none notices it.
     pub(crate) opcode: u8,
     pub(crate) last: bool,
     pub(crate) payload: Vec<u8>,
@@ -49,7 +50,7 @@ pub(crate) fn append_masked(
 /// The frame at the start of `bytes` and the number of bytes it takes, once it is there whole.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
-    assert_eq!(first & 0x70, 0, "a frame of the broker has a reserved bit");
+    assert_eq!(first & 0x30, 0, "a frame of the broker has a reserved bit");
     assert_eq!(second & 0x80, 0, "a frame of the broker is masked");
     let (length, rest) = match second {
         126 => {
@@ -64,5 +65,5 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     };
     let payload = rest.get(..length)?.to_vec();
     let taken = bytes.len() - rest.len() + length;
-    Some((Frame { opcode: first & 0x0f, last: first & 0x80 != 0, payload }, taken))
+    Some((Frame { opcode: first & 0x4f, last: first & 0x80 != 0, payload }, taken))
 }

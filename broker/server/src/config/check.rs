@@ -22,6 +22,8 @@ const SHARDS_MAX: usize = 1024;
 const API_KEY_BYTES_MIN: usize = 8;
 const BODY_BYTES: RangeInclusive<usize> = KIB..=256 * MIB;
 const MESSAGE_BYTES: RangeInclusive<usize> = KIB..=64 * MIB;
+const FRAGMENTS: RangeInclusive<usize> = 1..=16 * MIB;
+const COMPRESSION_MIN_BYTES: RangeInclusive<usize> = 0..=64 * MIB;
 const OUTBOX_BYTES: RangeInclusive<usize> = KIB + PUBLICATION_OVERHEAD_BYTES..=1024 * MIB;
 /// A session finds its subscriptions by walking them.
 const TOPICS: RangeInclusive<usize> = 1..=65_536;
@@ -120,6 +122,7 @@ pub(super) fn check(raw: &RawConfig) -> Result<Config, Violation> {
         settings: settings(raw)?,
         tokens: token::keys(&raw.client)?,
         log: raw.log.clone(),
+        echo_path: None,
     })
 }
 
@@ -189,6 +192,9 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
     within("client.pong_timeout", raw.pong_timeout, &TIMEOUT, spelled_duration)?;
     within("client.connect_timeout", raw.connect_timeout, &TIMEOUT, spelled_duration)?;
     within("client.message_bytes_max", raw.message_bytes_max, &MESSAGE_BYTES, spelled_size)?;
+    within("client.fragments_max", raw.fragments_max, &FRAGMENTS, |count| count.to_string())?;
+    let (key, bytes) = ("client.compression_min_bytes", raw.compression_min_bytes);
+    within(key, bytes, &COMPRESSION_MIN_BYTES, spelled_size)?;
     within("client.outbox_bytes_max", raw.outbox_bytes_max, &OUTBOX_BYTES, spelled_size)?;
     within("client.topics_max", raw.topics_max, &TOPICS, |count| count.to_string())?;
     for (key, delay) in [
@@ -236,6 +242,9 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
         pong_timeout: raw.pong_timeout,
         connect_timeout: raw.connect_timeout,
         message_bytes_max: raw.message_bytes_max,
+        fragments_max: raw.fragments_max,
+        compression: raw.compression,
+        compression_min_bytes: raw.compression_min_bytes,
         outbox_bytes_max: raw.outbox_bytes_max,
         topics_max: raw.topics_max,
         token,

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) tokens: TokenConfig,
     /// `[log]`
     pub(crate) log: LogConfig,
+    /// Where messages are answered by themselves (`fanwire dev --echo`); no key of the file.
+    pub(crate) echo_path: Option<String>,
 }
 
 /// `[server]`

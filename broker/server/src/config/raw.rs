@@ -44,6 +44,11 @@ pub(super) struct RawClient {
     pub(super) connect_timeout: Duration,
     #[serde(with = "size")]
     pub(super) message_bytes_max: usize,
+    #[serde(with = "count")]
+    pub(super) fragments_max: usize,
+    pub(super) compression: bool,
+    #[serde(with = "size")]
+    pub(super) compression_min_bytes: usize,
     #[serde(with = "size")]
     pub(super) outbox_bytes_max: usize,
     #[serde(with = "count")]
@@ -119,6 +124,9 @@ impl Default for RawClient {
             pong_timeout: client.pong_timeout,
             connect_timeout: client.connect_timeout,
             message_bytes_max: client.message_bytes_max,
+            fragments_max: client.fragments_max,
+            compression: client.compression,
+            compression_min_bytes: client.compression_min_bytes,
             outbox_bytes_max: client.outbox_bytes_max,
             topics_max: client.topics_max,
             disallow_anonymous_connection_tokens: client.disallow_anonymous_connection_tokens,

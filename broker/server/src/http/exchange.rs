@@ -8,8 +8,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use fanwire_core::SocketId;
 use fanwire_core::api::Call;
-use fanwire_core::{PingStyle, SocketId};
+
+use super::upgrade::Upgrade;
 
 /// The meeting place of one connection.
 #[derive(Default)]
@@ -17,7 +19,7 @@ pub(crate) struct Exchange {
     socket: u64,
     call: Cell<Option<Call>>,
     answer: Cell<Option<Vec<u8>>>,
-    upgrade: Cell<Option<PingStyle>>,
+    upgrade: Cell<Option<Upgrade>>,
     active: Cell<bool>,
     write_blocked: Cell<bool>,
 }
@@ -45,8 +47,8 @@ impl Exchange {
     }
 
     /// For the request: the socket is to become a WebSocket after the answer.
-    pub(super) fn upgrade(&self, pings: PingStyle) {
-        self.upgrade.set(Some(pings));
+    pub(super) fn upgrade(&self, upgrade: Upgrade) {
+        self.upgrade.set(Some(upgrade));
     }
 
     /// For the request: it began.
@@ -68,7 +70,7 @@ impl Exchange {
         self.answer.set(Some(body));
     }
 
-    pub(super) fn take_upgrade(&self) -> Option<PingStyle> {
+    pub(super) fn take_upgrade(&self) -> Option<Upgrade> {
         self.upgrade.take()
     }
 

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use fanwire_core::SocketId;
 use fanwire_core::api::Call;
-use fanwire_core::{PingStyle, SocketId};
 use hyper::server::conn::http1;
 
 use exchange::Exchange;
@@ -29,6 +29,7 @@ pub(crate) use exchange::InHand;
 use io::HttpIo;
 use routes::Routes;
 pub(crate) use routes::{Site, Surface};
+pub(crate) use upgrade::Upgrade;
 
 /// Largest request head, in bytes; above it the answer is 431.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -45,7 +46,7 @@ pub(crate) enum Progress {
     /// The conversation is over.
     Finished,
     /// The socket is a WebSocket from here on; take it over with [`HttpConnection::into_rest`].
-    Upgrade(PingStyle),
+    Upgrade(Upgrade),
 }
 
 /// Makes the HTTP connections of one shard.
@@ -95,7 +96,7 @@ impl HttpServer {
                     tracing::debug!(socket, %error, "HTTP connection ended");
                 }
                 match connection.exchange.take_upgrade() {
-                    Some(pings) if result.is_ok() => Progress::Upgrade(pings),
+                    Some(upgrade) if result.is_ok() => Progress::Upgrade(upgrade),
                     _ => Progress::Finished,
                 }
             }

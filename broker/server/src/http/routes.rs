@@ -38,6 +38,10 @@ pub(crate) struct Site {
     pub(super) api_keys: Vec<String>,
     pub(super) body_bytes_max: usize,
     pub(super) allowed_origins: AllowedOrigins,
+    /// Compression is offered to who can read it.
+    pub(super) compression: bool,
+    /// Where messages are answered by themselves; `None` = nowhere.
+    pub(super) echo_path: Option<String>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -48,6 +52,8 @@ impl Site {
             api_keys: config.api.keys.clone(),
             body_bytes_max: config.api.body_bytes_max,
             allowed_origins: AllowedOrigins::new(&config.allowed_origins),
+            compression: config.settings.client.compression,
+            echo_path: config.echo_path.clone(),
             metrics,
         }
     }
@@ -95,6 +101,9 @@ impl Service<Request<Incoming>> for Routes {
 
 async fn public(site: &Site, exchange: &Exchange, request: Request<Incoming>) -> Answer {
     match request.uri().path() {
+        path if site.echo_path.as_deref() == Some(path) => {
+            upgrade::answer_echo(site, exchange, &request)
+        }
         "/connection/websocket" => upgrade::answer(site, exchange, &request),
         "/" if request.method() == Method::GET => text(StatusCode::OK, INDEX),
         path if path.starts_with("/api/") => api::answer(site, exchange, request).await,

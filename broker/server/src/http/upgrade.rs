@@ -1,9 +1,12 @@
-//! `GET /connection/websocket`: who may have one, and in which form (specification, section 2).
+//! `GET /connection/websocket`: who may have one, and in which form (specification, section 2). The
+//! same for the echo of `fanwire dev`, which speaks no protocol.
 
 use std::borrow::Cow;
 
-use fanwire_core::PingStyle;
-use http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use fanwire_core::{Adapter, Compression, PingStyle, negotiate};
+use http::header::{
+    ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -17,38 +20,97 @@ use super::routes::{Answer, Site, empty, method_not_allowed, text};
 const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
 
+/// What a socket is from the upgrade on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upgrade {
+    /// Its protocol.
+    pub(crate) adapter: Adapter,
+    /// How it is pinged.
+    pub(crate) pings: PingStyle,
+    /// How it is compressed for.
+    pub(crate) compression: Compression,
+}
+
 /// Answers 101 and leaves a note in the exchange, or says why not.
 pub(super) fn answer(site: &Site, exchange: &Exchange, request: &Request<Incoming>) -> Answer {
-    if request.method() != Method::GET {
-        return method_not_allowed("GET");
-    }
-    let headers = request.headers();
-    if !origin_allowed(&site.allowed_origins, headers) {
-        let (socket, origin) = (exchange.socket(), headers.get(ORIGIN));
-        tracing::debug!(socket, ?origin, "origin is not in client.allowed_origins");
-        return empty(StatusCode::FORBIDDEN);
+    if let Some(refusal) = not_admitted(site, exchange, request) {
+        return refusal;
     }
     let query = request.uri().query().unwrap_or_default();
-    let offered = offered_subprotocols(headers);
+    let offered = offered_subprotocols(request.headers());
     if wants_protobuf(query, &offered) {
         let cause = "protobuf is not available in this version\n";
         return text(StatusCode::BAD_REQUEST, cause);
     }
+    let (adapter, pings) = (Adapter::CentrifugoJson, ping_style(query));
+    match shake_hands(site, exchange, request, adapter, pings) {
+        Ok(mut answer) => {
+            if offered.contains(&JSON) {
+                let value = HeaderValue::from_static(JSON);
+                answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+            }
+            answer
+        }
+        Err(error) => refusal(&error),
+    }
+}
+
+/// The same for a socket whose messages are answered by themselves.
+pub(super) fn answer_echo(site: &Site, exchange: &Exchange, request: &Request<Incoming>) -> Answer {
+    if let Some(refusal) = not_admitted(site, exchange, request) {
+        return refusal;
+    }
+    let (adapter, pings) = (Adapter::Echo, PingStyle::Frames);
+    shake_hands(site, exchange, request, adapter, pings).unwrap_or_else(|error| refusal(&error))
+}
+
+/// The answer to those who may have no WebSocket.
+fn not_admitted(site: &Site, exchange: &Exchange, request: &Request<Incoming>) -> Option<Answer> {
+    if request.method() != Method::GET {
+        return Some(method_not_allowed("GET"));
+    }
+    let headers = request.headers();
+    if origin_allowed(&site.allowed_origins, headers) {
+        return None;
+    }
+    let (socket, origin) = (exchange.socket(), headers.get(ORIGIN));
+    tracing::debug!(socket, ?origin, "origin is not in client.allowed_origins");
+    Some(empty(StatusCode::FORBIDDEN))
+}
+
+/// The handshake itself, whatever will be spoken.
+fn shake_hands(
+    site: &Site,
+    exchange: &Exchange,
+    request: &Request<Incoming>,
+    adapter: Adapter,
+    pings: PingStyle,
+) -> Result<Answer, Error> {
+    let headers = request.headers();
     let mut bare = Request::new(());
     bare.method_mut().clone_from(request.method());
     *bare.version_mut() = request.version();
     bare.headers_mut().clone_from(headers);
-    let response = match create_response(&bare) {
-        Ok(response) => response,
-        Err(error) => return refusal(&error),
-    };
-    let mut answer = response.map(|()| Full::default());
-    if offered.contains(&JSON) {
-        let value = HeaderValue::from_static(JSON);
-        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+    let mut answer = create_response(&bare)?.map(|()| Full::default());
+    let compression = agree_on_compression(site, headers, answer.headers_mut());
+    exchange.upgrade(Upgrade { adapter, pings, compression });
+    Ok(answer)
+}
+
+/// Says what it agreed on in the answer.
+fn agree_on_compression(site: &Site, asked: &HeaderMap, answer: &mut HeaderMap) -> Compression {
+    if !site.compression {
+        return Compression::NONE;
     }
-    exchange.upgrade(ping_style(query));
-    answer
+    let lines = asked.get_all(SEC_WEBSOCKET_EXTENSIONS).into_iter();
+    let agreement = negotiate(lines.filter_map(|line| line.to_str().ok()));
+    let agreed = agreement.and_then(|agreement| {
+        let value = HeaderValue::from_str(&agreement.answer).ok()?;
+        Some((value, agreement.compression))
+    });
+    let Some((value, compression)) = agreed else { return Compression::NONE };
+    answer.insert(SEC_WEBSOCKET_EXTENSIONS, value);
+    compression
 }
 
 /// Programs send no origin and are welcome; a page must be known.

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanwire_core::api::Call;
-use fanwire_core::{Adapter, PingStyle};
 
 use super::socket::Phase;
 use super::{Hangup, Reactor, SocketKey};
-use crate::http::Progress;
+use crate::http::{Progress, Upgrade};
 
 /// How long a connection may stay without a request that begins or an answer that comes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -53,7 +52,7 @@ impl Reactor {
             Progress::Waiting => {}
             Progress::Again => self.again.push((key, Hangup::NotSeen)),
             Progress::Finished => self.linger(key),
-            Progress::Upgrade(pings) => self.upgrade(key, pings),
+            Progress::Upgrade(upgrade) => self.upgrade(key, upgrade),
         }
     }
 
@@ -83,13 +82,14 @@ impl Reactor {
     }
 
     /// From HTTP to WebSocket: hyper's memory is freed, core gets the socket.
-    fn upgrade(&mut self, key: SocketKey, pings: PingStyle) {
+    fn upgrade(&mut self, key: SocketKey, upgrade: Upgrade) {
         let Some(socket) = self.sockets.find(key) else { return };
         let phase = std::mem::replace(&mut socket.phase, Phase::Lingering);
         let Phase::Http(http) = phase else { return };
         let rest = http.into_rest();
-        let (now, adapter) = (self.now, Adapter::CentrifugoJson);
-        let connection = self.shard.open(now, key.socket_id(), adapter, pings);
+        let Upgrade { adapter, pings, compression } = upgrade;
+        let connection = self.shard.open(self.now, key.socket_id(), adapter, pings);
+        self.shard.set_compression(connection, compression);
         socket.phase = Phase::WebSocket(connection);
         self.sockets.set_deadline(key, None);
         self.contain(key, |reactor| reactor.feed(key, &rest));
