@@ -92,20 +92,25 @@ impl Deflater {
         if message.len() < self.message_bytes_min {
             return None;
         }
-        let stream = self.by_class.get_mut(compression.class())?.get_or_insert_with(|| {
+        let slot = self.by_class.get_mut(compression.class())?;
+        // Taken out, so that only what has ended well is used again.
+        let mut stream = slot.take().unwrap_or_else(|| {
             Box::new(Compress::new_with_window_bits(Level::fast(), false, bits))
         });
         stream.reset();
         self.output.clear();
         self.output.resize(room, 0);
-        // No room for anything that is not shorter.
-        self.output.reserve_exact(message.len() + TAIL_BYTES);
-        let flushed = stream.compress_vec(message, &mut self.output, FlushCompress::Sync).is_ok()
-            && stream.total_in() == message.len() as u64
-            && self.output.len() < self.output.capacity();
+        // Room for all of it, be it longer than the message: a reset does not forget output that
+        // could not be written (zlib-rs 0.6).
+        self.output.reserve_exact(message.len() + message.len() / 8 + 64);
+        stream.compress_vec(message, &mut self.output, FlushCompress::Sync).ok()?;
+        let flushed =
+            stream.total_in() == message.len() as u64 && self.output.len() < self.output.capacity();
+        debug_assert!(flushed, "a byte takes nine bits at the most");
+        flushed.then_some(())?;
+        *slot = Some(stream);
         let end = self.output.len().saturating_sub(TAIL_BYTES);
-        // Room for more than was asked is room for what is longer.
-        (flushed && end < room + message.len()).then_some(())?;
+        (end < room + message.len()).then_some(())?;
         self.output.get_mut(..end)
     }
 
@@ -136,30 +141,40 @@ impl Inflater {
         payload: &[u8],
         message_bytes_max: usize,
     ) -> Result<Vec<u8>, Violation> {
-        let mut message = Vec::new();
         // Some say an empty message in no byte at all, although it takes one (section 7.2.3.6).
         if payload.is_empty() {
-            return Ok(message);
+            return Ok(Vec::new());
         }
-        let stream = self.stream.get_or_insert_with(|| Box::new(Decompress::new(false)));
+        // Taken out, so that only what has ended well is used again.
+        let mut stream = self.stream.take().unwrap_or_else(|| Box::new(Decompress::new(false)));
         stream.reset(false);
-        for (rest, is_end) in [(payload, false), (&END, true)] {
-            let mut rest = rest;
-            loop {
-                let status = step(stream, &mut rest, &mut message, message_bytes_max)?;
-                match (status, is_end) {
-                    (Status::StreamEnd, true) => return Ok(message),
-                    // The client ended the stream itself (section 7.2.3.4): with this message, or
-                    // to begin another one in it.
-                    (Status::StreamEnd, false) if rest.is_empty() => return Ok(message),
-                    (Status::StreamEnd, false) => stream.reset(false),
-                    _ if rest.is_empty() && message.len() < message.capacity() => break,
-                    _ => {}
-                }
+        let message = inflate_with(&mut stream, payload, message_bytes_max)?;
+        self.stream = Some(stream);
+        Ok(message)
+    }
+}
+
+fn inflate_with(
+    stream: &mut Decompress,
+    payload: &[u8],
+    message_bytes_max: usize,
+) -> Result<Vec<u8>, Violation> {
+    let mut message = Vec::new();
+    for (mut rest, is_end) in [(payload, false), (END.as_slice(), true)] {
+        loop {
+            let status = step(stream, &mut rest, &mut message, message_bytes_max)?;
+            match (status, is_end) {
+                (Status::StreamEnd, true) => return Ok(message),
+                // The client ended the stream itself (section 7.2.3.4): with this message, or to
+                // begin another one in it.
+                (Status::StreamEnd, false) if rest.is_empty() => return Ok(message),
+                (Status::StreamEnd, false) => stream.reset(false),
+                _ if rest.is_empty() && message.len() < message.capacity() => break,
+                _ => {}
             }
         }
-        Err(CORRUPT)
     }
+    Err(CORRUPT)
 }
 
 const CORRUPT: Violation = Violation::Protocol("compressed message that is broken");
@@ -376,6 +391,17 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_does_not_become_shorter_leaves_nothing_behind() {
+        let mut deflater = Deflater::new(0);
+        let window = Compression::window(15).unwrap();
+        for bytes in (90_000..).step_by(1_000).take(100) {
+            assert!(deflater.deflate(window, &noise(bytes), 0).is_none());
+            let payload = deflater.deflate(window, &text(300), 0).unwrap().to_vec();
+            assert_same(inflate(&payload).ok().as_ref(), &text(300), "inflated");
         }
     }
 
