@@ -10,6 +10,7 @@
 #     build     the broker and the load generator, for the steps below
 #     sdk       the stock clients in Node, in Chromium and in Python, with 1, 2 and 8 shards
 #     hostile   bad input on raw sockets, and bad hosts, with 1, 2 and 8 shards
+#     websocket every rule of RFC 6455 and RFC 7692, against the echo of `fanwire dev`
 #     load      10,000 subscribers of one topic, then 10,000 idle connections
 #
 # TEST_SHARDS="1 2 8"   the numbers of shards
@@ -18,10 +19,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-ALL_STEPS=(tools check unit build sdk hostile load)
+ALL_STEPS=(tools check unit build sdk hostile websocket load)
 TARGET="${CARGO_TARGET_DIR:-target}"
 SDK_TESTS=broker/server/tests/sdk
 HOSTILE_TESTS=broker/server/tests/hostile
+WEBSOCKET_TESTS=broker/server/tests/websocket
 VENV=.cache/sdk-venv
 LOAD_CONNECTIONS=10000
 
@@ -150,6 +152,12 @@ step_hostile() {
         python_tests "$HOSTILE_TESTS" || status=1
     done
     return $status
+}
+
+# The framing of a connection knows nothing of shards, so one number of them is enough.
+step_websocket() {
+    use_broker
+    python_tests "$WEBSOCKET_TESTS"
 }
 
 # ---- load
