@@ -4,6 +4,7 @@
 //! Inbound: masked frames of a client to commands and replies.
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -26,7 +27,7 @@ fn shard() -> Shard {
     let settings = Settings { client, topics, ..Settings::default() };
     let node = NodeInfo { id: uuid::Uuid::nil(), name: String::new(), version: String::new() };
     let place = Place { index: ShardIndex(0), count: 1 };
-    Shard::new(place, Arc::new(settings), Arc::new(node), [7; 32], Time::ZERO)
+    Shard::new(place, Rc::new(settings), Arc::new(node), [7; 32], Time::ZERO)
 }
 
 /// A masked text frame, as a client sends it.
@@ -76,7 +77,7 @@ fn fan_out(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(subscribers));
         group.bench_function(BenchmarkId::from_parameter(subscribers), |bencher| {
             bencher.iter(|| {
-                if let Ok(call) = api::decode("publish", body.as_bytes()) {
+                if let Ok(call) = api::decode("publish", body.as_bytes(), api::ErrorMode::InBody) {
                     shard.handle_call(Time::ZERO, CallId(1), call);
                 }
                 black_box(flush(&mut shard))

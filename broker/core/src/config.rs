@@ -15,6 +15,22 @@ pub struct Settings {
     pub topics: TopicOptions,
     /// `[namespaces.NAME]`: options of topics named `NAME:…`.
     pub namespaces: BTreeMap<String, TopicOptions>,
+    /// `[history]`
+    pub history: HistorySettings,
+}
+
+/// What all topics share.
+#[derive(Clone, Debug)]
+pub struct HistorySettings {
+    /// Bytes that the histories of all topics of one shard may hold together; above it, the oldest
+    /// publications go first.
+    pub shard_bytes_max: usize,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { shard_bytes_max: 256 * 1024 * 1024 }
+    }
 }
 
 /// What every client may do and must keep to.
@@ -43,6 +59,22 @@ pub struct ClientSettings {
     pub outbox_bytes_max: usize,
     /// Topics one connection may be subscribed to.
     pub topics_max: usize,
+    /// Publications that one history command may return.
+    pub history_publications_max: usize,
+    /// Publications that one subscribe may recover; if more were missed, none is.
+    pub recovery_publications_max: usize,
+    /// Members of a topic up to which their list can be asked for.
+    pub presence_members_max: usize,
+    /// How often the position of the subscriptions of a topic is compared with the topic's.
+    pub position_check_interval: Duration,
+    /// Connections that one user may have on the node; 0 = any number.
+    pub user_connections_max: usize,
+    /// Every user is subscribed to a topic of its own.
+    pub personal_topic: Option<PersonalTopic>,
+    /// The connect reply tells the server's time.
+    pub connect_time: bool,
+    /// The call `ping` is answered by nothing.
+    pub rpc_ping: bool,
     /// What connection tokens must say beside being signed.
     pub token: TokenSettings,
     /// The same for subscription tokens; `None` = what holds for connection tokens.
@@ -53,6 +85,15 @@ pub struct ClientSettings {
     pub expired_close_delay: Duration,
     /// How long a subscription outlives its token without a refresh.
     pub expired_sub_close_delay: Duration,
+}
+
+/// `[client.personal_topic]`: the topic of a user is `#USER`, or `NAMESPACE:#USER`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PersonalTopic {
+    /// The namespace; empty = none.
+    pub namespace: String,
+    /// A user's new connection ends the one before (3504).
+    pub single_connection: bool,
 }
 
 impl ClientSettings {
@@ -76,6 +117,14 @@ impl Default for ClientSettings {
             compression_min_bytes: 128,
             outbox_bytes_max: 1024 * 1024,
             topics_max: 1024,
+            history_publications_max: 300,
+            recovery_publications_max: 300,
+            presence_members_max: 1000,
+            position_check_interval: Duration::from_secs(40),
+            user_connections_max: 0,
+            personal_topic: None,
+            connect_time: false,
+            rpc_ping: false,
             token: TokenSettings::default(),
             subscription_token: None,
             disallow_anonymous_connection_tokens: false,
@@ -157,16 +206,66 @@ pub struct TopicOptions {
     pub allow_user_limited_channels: bool,
     /// What the data of a publication must be.
     pub publication_data_format: DataFormat,
-    /// Publications to keep per topic; 0 = no history. This version keeps none: with `history_ttl`
-    /// it makes positions (epoch and offset) visible to clients and backends.
+    /// Names after `NAMESPACE:` must match it; without one they are printable ASCII. Personal
+    /// topics are exempt.
+    pub channel_regex: Option<Regex>,
+    /// Publications to keep per topic; 0 = no history.
     pub history_size: usize,
     /// How long to keep the publications of a topic after the last of them; zero = no history.
     pub history_ttl: Duration,
+    /// How long the position of a topic outlives its last use.
+    pub history_meta_ttl: Duration,
+    /// Clients with a user id may read history.
+    pub allow_history_for_client: bool,
+    /// Clients that are subscribed to the topic may read history.
+    pub allow_history_for_subscriber: bool,
+    /// The two above count for clients without a user id too.
+    pub allow_history_for_anonymous: bool,
+    /// Clients may ask that their position is watched over.
+    pub allow_positioning: bool,
+    /// The position of every subscription is watched over.
+    pub force_positioning: bool,
+    /// Clients may ask for what they missed.
+    pub allow_recovery: bool,
+    /// Every subscription can recover.
+    pub force_recovery: bool,
+    /// What a recovery brings.
+    pub force_recovery_mode: RecoveryMode,
+    /// Every subscribe brings the newest publication, as if the client had asked to recover.
+    pub auto_cache_recover: bool,
+    /// Who is subscribed is known.
+    pub presence: bool,
+    /// Who joins and leaves is told to those who ask.
+    pub join_leave: bool,
+    /// Who joins and leaves is told to all subscribers.
+    pub force_push_join_leave: bool,
+    /// Clients with a user id may ask who is subscribed.
+    pub allow_presence_for_client: bool,
+    /// Clients that are subscribed to the topic may ask who else is.
+    pub allow_presence_for_subscriber: bool,
+    /// The two above count for clients without a user id too.
+    pub allow_presence_for_anonymous: bool,
+    /// Clients may ask for deltas (fossil).
+    pub allow_delta: bool,
+    /// Every publication is sent as a delta to those who asked for deltas.
+    pub delta_publish: bool,
+    /// Clients may ask for publications with certain tags only.
+    pub allow_tags_filter: bool,
+}
+
+/// `force_recovery_mode` of a namespace (specification, section 11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// All that was missed, or nothing.
+    #[default]
+    Stream,
+    /// The newest publication.
+    Cache,
 }
 
 impl TopicOptions {
-    /// Whether clients and backends see epoch and offset of this topic's publications.
-    pub fn positions_visible(&self) -> bool {
+    /// Whether publications are kept, and their positions told.
+    pub fn keeps_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.is_zero()
     }
 }

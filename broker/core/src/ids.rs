@@ -31,8 +31,14 @@ slotmap::new_key_type! {
     /// each publication, so that the receiving shard needs no look-up by name.
     pub(crate) struct TopicRef;
 
+    /// One topic as its owner knows it.
+    pub(crate) struct OwnedRef;
+
     /// A request that waits for an answer in the table of the shard that sent it.
     pub(crate) struct RequestId;
+
+    /// An order of a backend whose subscriptions have not all begun.
+    pub(crate) struct OrderKey;
 
     /// A call of the backend API in the table of the shard that serves it.
     pub(crate) struct CallKey;

@@ -20,9 +20,6 @@ pub const JWKS_KEYS_MAX: usize = 256;
 /// How far the clock of who signs a token may be ahead of ours: `nbf` may be that much to come.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
-/// Longest life of what a token allows; whatever it says beyond that counts as this.
-pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
-
 /// Answers that one connection may wait for at a time; further commands are refused (111).
 pub const PIPELINE_COMMANDS_MAX: usize = 4096;
 
@@ -39,9 +36,29 @@ pub const LANE_BYTES_PACED: usize = 1024 * 1024;
 /// What a frame that waits costs beside its bytes: its entry, its counters and the allocator.
 pub const FRAME_COST_BYTES: usize = 48;
 
-/// `info` and `channels` that one batch may contain; further ones are refused (106). Their answers
-/// may be large, and are kept until the whole batch is answered.
+/// Longest `idempotency_key` and `version_epoch` of a publish, in bytes. They are kept for a while.
+pub const ONCE_TEXT_BYTES_MAX: usize = 255;
+
+/// `info`, `channels`, `presence` and `history` that one call may contain; further ones are refused
+/// (106). Their answers may be large, and are kept until the whole call is answered.
 pub const BATCH_SURVEYS_MAX: usize = 16;
+
+/// What a publication costs in a history beside its payload: entries, counters, allocator.
+pub const PUBLICATION_COST_BYTES: usize = 192;
+
+/// What a topic with a history costs beside its publications and its name.
+pub const TOPIC_COST_BYTES: usize = 512;
+
+/// How long a repeated idempotency key gets the first answer (specification, section 18).
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(300);
+
+/// Bytes of idempotency keys that one shard remembers; further publications with one are refused
+/// (111) until older ones have ended.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest time that a token or a backend may give anything; whatever they say beyond that counts
+/// as this.
+pub const EXPIRY_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// Levels that the nodes of one filter over tags may have; deeper ones are refused (107).
 pub const FILTER_DEPTH_MAX: usize = 16;
@@ -49,6 +66,13 @@ pub const FILTER_DEPTH_MAX: usize = 16;
 /// Nodes that one filter over tags may have; larger ones are refused (107). Each may be looked at
 /// for every publication and subscriber.
 pub const FILTER_NODES_MAX: usize = 128;
+
+/// Memory that the texts of one filter over tags may take, in bytes, [`TEXT_COST_BYTES`] for each
+/// included; larger ones are refused (107). A connection may have one for each of its topics.
+pub const FILTER_BYTES_MAX: usize = 32 * 1024;
+
+/// What a text that is kept costs beside its bytes: its place, and the allocator.
+pub const TEXT_COST_BYTES: usize = 32;
 
 /// Bytes that are kept free in an outbox beside the payload and tags of a publication: frame
 /// header, topic name with every byte escaped, publisher, position.

@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("json", &[]),
     ("limits", &[]),
     ("protocol", &["json", "websocket"]),
-    ("session", &["protocol"]),
+    ("session", &["protocol", "topic"]),
     ("shard", &["api", "connection", "protocol", "session", "topic", "websocket"]),
     ("time", &[]),
     ("topic", &["protocol"]),

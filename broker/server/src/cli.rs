@@ -29,6 +29,7 @@ Examples:
   fanwire token --user 42 --channel '$private'      for one subscription
   fanwire token --user 42 --exp 1                   expired long ago
   fanwire token --user 42 --key private.pem         signed with RSA, ECDSA or Ed25519
+  FANWIRE_TOKEN=$(fanwire token --user 42) fanwire sub news    connect with it
 
 A token has the `aud` and `iss` that the configuration asks for. A secret to try with:
 export FANWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY=$(openssl rand -hex 32), for the broker as well.";
@@ -196,8 +197,11 @@ pub(crate) struct PubArgs {
     /// The broker
     #[arg(long, default_value = DEFAULT_URL)]
     pub(crate) url: String,
+    /// Connect with this token, as from `fanwire token` [default: $FANWIRE_TOKEN, or none]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
     /// Publish as a backend, by HTTP, with this API key
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with = "token")]
     pub(crate) api_key: Option<String>,
     /// Topic to publish in
     #[arg(value_name = "TOPIC")]
@@ -213,6 +217,12 @@ pub(crate) struct SubArgs {
     /// The broker
     #[arg(long, default_value = DEFAULT_URL)]
     pub(crate) url: String,
+    /// Connect with this token, as from `fanwire token` [default: $FANWIRE_TOKEN, or none]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Subscribe with this token, as from `fanwire token --channel TOPIC`; it is for that one topic
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) topic_token: Option<String>,
     /// Print the whole push, as JSON
     #[arg(long)]
     pub(crate) json: bool,

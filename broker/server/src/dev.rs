@@ -13,16 +13,35 @@ use crate::node::Started;
 const API_KEY_BYTES: usize = 32;
 
 /// What `dev` sets before environment and flags: everybody may do everything in topics outside
-/// every namespace, from every page, and backends have a key that was made for this run.
+/// every namespace, from every page, and backends have a key that was made for this run. Topics of
+/// the namespace `demo` have every feature; the others are plain, so that they show how fast a
+/// plain topic is.
 pub(crate) fn preset() -> Vec<(&'static str, String)> {
-    let allowed = [
+    let switched_on = [
         "client.anonymous",
+        "client.rpc_ping",
         "topics.allow_subscribe_for_client",
         "topics.allow_subscribe_for_anonymous",
         "topics.allow_publish_for_client",
         "topics.allow_publish_for_anonymous",
+        "namespaces.demo.allow_subscribe_for_client",
+        "namespaces.demo.allow_subscribe_for_anonymous",
+        "namespaces.demo.allow_publish_for_client",
+        "namespaces.demo.allow_publish_for_anonymous",
+        "namespaces.demo.allow_history_for_client",
+        "namespaces.demo.allow_history_for_anonymous",
+        "namespaces.demo.force_recovery",
+        "namespaces.demo.presence",
+        "namespaces.demo.join_leave",
+        "namespaces.demo.allow_presence_for_client",
+        "namespaces.demo.allow_presence_for_anonymous",
+        "namespaces.demo.delta_publish",
+        "namespaces.demo.allow_tags_filter",
     ];
-    let mut preset: Vec<_> = allowed.into_iter().map(|key| (key, "true".to_owned())).collect();
+    let mut preset: Vec<_> = switched_on.into_iter().map(|key| (key, "true".to_owned())).collect();
+    preset.push(("namespaces.demo.history_size", "100".to_owned()));
+    preset.push(("namespaces.demo.history_ttl", "10m".to_owned()));
+    preset.push(("namespaces.demo.allowed_delta_types", "fossil".to_owned()));
     preset.push(("client.allowed_origins", "*".to_owned()));
     preset.push(("api.keys", random_api_key()));
     // A free one, so that no choice of server.address collides with a port nobody asked for.
@@ -75,6 +94,8 @@ Listen and publish, in two terminals:
 
   {program} sub{url_flag} news
   {program} pub{url_flag} news '{{"hello":1}}'
+
+Topics named demo:... have history, recovery, presence, joins and leaves, deltas and filters.
 
 Publish from a backend:
 
@@ -146,6 +167,18 @@ mod tests {
         assert_eq!(config.api.keys.len(), 1);
         assert!(config.server.address.ip().is_loopback());
         assert!(exposure(&config.server).is_none());
+    }
+
+    #[test]
+    fn the_preset_has_a_namespace_to_try_everything_and_plain_topics_beside_it() {
+        let sources = Sources { preset: preset(), ..Sources::default() };
+        let settings = sources.load().unwrap().config.settings;
+        let demo = &settings.namespaces["demo"];
+        assert!(demo.keeps_history() && demo.force_recovery && demo.presence);
+        assert!(demo.allow_publish_for_anonymous && demo.allow_history_for_anonymous);
+        assert!(demo.allow_presence_for_anonymous && demo.join_leave);
+        assert!(demo.allow_delta && demo.delta_publish && demo.allow_tags_filter);
+        assert!(!settings.topics.keeps_history() && !settings.topics.presence);
     }
 
     #[test]

@@ -8,13 +8,13 @@ mod config;
 mod dev;
 mod failure;
 mod http;
+mod keyring;
 mod log;
 mod mesh;
 mod metrics;
 mod node;
 mod output;
 mod reactor;
-#[cfg_attr(not(test), expect(dead_code, reason = "no shard takes keys yet"))]
 mod side;
 mod token;
 mod trust;

@@ -17,6 +17,7 @@ const GAUGES: &[Row] = &[
     ("connections", "Client connections", |s| s.core.connections),
     ("subscriptions", "Subscriptions of all connections", |s| s.core.subscriptions),
     ("topics", "Topics with subscribers", |s| s.core.topics),
+    ("history_bytes", "Bytes that histories hold", |s| s.core.history_bytes),
     ("sockets", "Open sockets, HTTP and WebSocket", |s| s.reactor.sockets),
 ];
 

@@ -82,6 +82,20 @@ fn the_default_configuration_is_right() {
 }
 
 #[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, block) = readme.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let (secret, _) = file("readme-secret", &"s".repeat(64));
+    let block = block.replace("/etc/fanwire/secret", secret.to_str().unwrap());
+    let (path, shown) = file("readme", &block);
+    let ended = run(&mut fanwire(&["config", "check", "--config", path.to_str().unwrap()]));
+    let stdout = format!("{shown}: ok\n");
+    assert_eq!(ended, Ended { status: 0, stdout, stderr: String::new() });
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line() {
     let (_, path) = file("unknown", "[client]\n# a comment\nping_intervall = \"25s\"\n");
     for command in [&["config", "check"][..], &["config", "show"], &["serve"]] {
@@ -171,16 +185,12 @@ fn show_prints_what_is_in_force_without_secrets() {
 }
 
 #[test]
-fn options_without_effect_are_one_warning() {
-    let (_, path) = file(
-        "later",
-        "[topics]\npresence = true\njoin_leave = true\n[client]\nanonymous = true\n\
-         [api]\nkeys = [\"first-key\"]\n",
-    );
+fn what_is_allowed_but_hardly_wanted_is_a_warning() {
+    let (_, path) = file("no-key", "[client]\nanonymous = true\n");
     let ended = run(&mut fanwire(&["config", "check", "--config", &path]));
     assert_eq!(
         ended.stderr,
-        "warning: topics.presence, topics.join_leave have no effect in this version\n"
+        "warning: no backend may publish, for there is no API key: set api.keys\n"
     );
     assert_eq!(ended.status, 0);
 }

@@ -17,11 +17,15 @@ type Socket = WebSocket<TcpStream>;
 
 /// Runs the program against a listener, whose port stands for `{port}` in the arguments.
 fn start(listener: &TcpListener, arguments: &[&str]) -> Child {
+    start_in(listener, arguments, &[])
+}
+
+fn start_in(listener: &TcpListener, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
     let port = listener.local_addr().unwrap().port();
     let url = format!("ws://127.0.0.1:{port}/connection/websocket");
     let (command, rest) = arguments.split_first().unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_fanwire"));
-    program.env_clear().args([command, "--url", &url]).args(rest);
+    program.env_clear().envs(environment.iter().copied()).args([command, "--url", &url]).args(rest);
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -61,6 +65,48 @@ fn accept_subscriber(listener: &TcpListener) -> Socket {
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn a_token_comes_from_the_flag_or_else_from_the_environment() {
+    let environment = [("FANWIRE_TOKEN", " from.the.environment\n")];
+    let flag = ["--token", "from.the.flag"];
+    for (environment, flag, token) in [
+        (&[][..], &[][..], None),
+        (&[("FANWIRE_TOKEN", "")], &[], None),
+        (&environment, &[], Some("from.the.environment")),
+        (&environment, &flag, Some("from.the.flag")),
+    ] {
+        for command in [&["pub", "news", "1"][..], &["sub", "news"]] {
+            let listener = listener();
+            let child = start_in(&listener, &[command, flag].concat(), environment);
+            let mut socket = accept(&listener);
+            let line = receive(&mut socket).remove(0);
+            match token {
+                Some(token) => assert!(line.contains(&format!(r#""token":"{token}""#)), "{line}"),
+                None => assert!(!line.contains("token"), "{line}"),
+            }
+            close(socket, 3500, "invalid token");
+            let (status, stdout, stderr) = ended(child);
+            assert_eq!((status, stdout.as_str()), (Some(1), ""));
+            assert!(stderr.contains("3500") && stderr.contains("[client.token]"), "{stderr}");
+            assert!(!stderr.contains("from.the"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn sub_shows_the_token_of_a_topic() {
+    let listener = listener();
+    let child = start(&listener, &["sub", "--topic-token", "a.b.c", "$news"]);
+    let mut socket = accept(&listener);
+    let expected = r#"{"id":2,"subscribe":{"channel":"$news","token":"a.b.c"}}"#;
+    assert_eq!(receive(&mut socket)[1..], [expected]);
+    let refused = r#"{"id":2,"error":{"code":109,"message":"token expired"}}"#;
+    send(&mut socket, &[CONNECTED, refused]);
+    let (status, _, stderr) = ended(child);
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("109 token expired") && stderr.contains("fanwire token"), "{stderr}");
 }
 
 #[test]
@@ -125,6 +171,27 @@ fn sub_says_why_a_topic_was_refused() {
     assert_eq!(status, Some(1));
     let cause = "fanwire: the broker refused to subscribe to news: 103 permission denied\n";
     assert!(stderr.starts_with(cause) && stderr.contains("allow_subscribe_for"), "{stderr}");
+
+    let child = start(&listener, &["sub", "$news"]);
+    let mut socket = accept(&listener);
+    receive(&mut socket);
+    send(&mut socket, &[CONNECTED, refused]);
+    let (_, _, stderr) = ended(child);
+    assert!(stderr.contains("--topic-token"), "{stderr}");
+}
+
+#[test]
+fn sub_hears_a_topic_that_its_token_has_subscribed_it_to() {
+    let listener = listener();
+    let child = start(&listener, &["sub", "--count", "1", "--token", "a.b.c", "news"]);
+    let mut socket = accept(&listener);
+    receive(&mut socket);
+    let already = r#"{"id":2,"error":{"code":105,"message":"already subscribed"}}"#;
+    send(&mut socket, &[CONNECTED, already]);
+    send(&mut socket, &[r#"{"push":{"channel":"news","pub":{"data":1}}}"#]);
+    let (status, stdout, stderr) = ended(child);
+    assert_eq!((status, stdout.as_str()), (Some(0), "news\t1\n"));
+    assert_eq!(stderr, "fanwire: subscribed to news\n");
 }
 
 #[test]

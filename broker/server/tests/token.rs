@@ -11,9 +11,9 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
-    ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaKeyPair, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED, ECDSA_P521_SHA512_FIXED_SIGNING,
+    ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA512, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -189,6 +189,7 @@ fn private_keys_of_every_kind_sign() {
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let p521 = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
     let ed25519 = Ed25519KeyPair::generate().unwrap();
     let pkcs8 = "PRIVATE KEY";
     let rsa_file = pem_file("rsa", pkcs8, AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).unwrap().as_ref());
@@ -196,11 +197,13 @@ fn private_keys_of_every_kind_sign() {
     let sec1: EcPrivateKeyRfc5915Der<'_> = p256.private_key().as_der().unwrap();
     let sec1_file = pem_file("sec1", "EC PRIVATE KEY", sec1.as_ref());
     let p384_file = pem_file("p384", pkcs8, p384.to_pkcs8v1().unwrap().as_ref());
+    let p521_file = pem_file("p521", pkcs8, p521.to_pkcs8v1().unwrap().as_ref());
     let ed25519_file = pem_file("ed25519", pkcs8, ed25519.to_pkcs8v1().unwrap().as_ref());
     let rs256: Verifier = (&RSA_PKCS1_2048_8192_SHA256, rsa.public_key().as_ref());
     let rs512: Verifier = (&RSA_PKCS1_2048_8192_SHA512, rsa.public_key().as_ref());
     let es256: Verifier = (&ECDSA_P256_SHA256_FIXED, p256.public_key().as_ref());
     let es384: Verifier = (&ECDSA_P384_SHA384_FIXED, p384.public_key().as_ref());
+    let es512: Verifier = (&ECDSA_P521_SHA512_FIXED, p521.public_key().as_ref());
     let eddsa: Verifier = (&ED25519, ed25519.public_key().as_ref());
     for (file, arguments, name, (algorithm, public)) in [
         (&rsa_file, &[][..], "RS256", rs256),
@@ -208,6 +211,8 @@ fn private_keys_of_every_kind_sign() {
         (&p256_file, &[], "ES256", es256),
         (&sec1_file, &[], "ES256", es256),
         (&p384_file, &[], "ES384", es384),
+        (&p521_file, &[], "ES512", es512),
+        (&p521_file, &["--algorithm", "ES512"], "ES512", es512),
         (&ed25519_file, &[], "EdDSA", eddsa),
     ] {
         let ended = run(fanwire(&["--user", "42", "--key", file]).args(arguments));

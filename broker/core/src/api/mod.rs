@@ -3,8 +3,9 @@
 
 mod decode;
 mod encode;
+mod methods;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_lines};
 pub(crate) use encode::{Answer, NodeCounts, append_answer};
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::fault::{Disconnect, Refusal};
-use crate::protocol::Publish;
+use crate::protocol::{Overrides, Payload, Publish, Range, Since};
 
 /// One call, whole and valid in form.
 #[derive(Debug)]
@@ -25,13 +26,25 @@ pub struct Call {
     pub(crate) parallel: bool,
 }
 
+/// Where a caller wants to read that its call was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorMode {
+    /// In the body of an answer with status 200.
+    #[default]
+    InBody,
+    /// In the HTTP status.
+    InStatus,
+}
+
 /// How the answer of a call is wrapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// `{"result":…}` or `{"error":…}`.
-    Single,
+    Single(ErrorMode),
     /// `{"replies":[…]}`, each under the name of its method.
     Batch,
+    /// A line as of [`Shape::Single`] for each operation, with its id if it has one.
+    Lines(Vec<Option<u64>>),
 }
 
 /// One thing to do.
@@ -42,6 +55,11 @@ pub(crate) enum Operation {
     Publish(Publish),
     /// The same into each of several topics.
     Broadcast(Vec<Publish>),
+    /// Something that the owner of a topic knows.
+    OfTopic {
+        topic: Arc<str>,
+        query: TopicQuery,
+    },
     /// Something that concerns every shard.
     Ask(Arc<Query>),
 }
@@ -49,11 +67,26 @@ pub(crate) enum Operation {
 impl Operation {
     /// Whether its answer grows with what the node holds.
     fn is_survey(&self) -> bool {
-        let Self::Ask(query) = self else {
-            return false;
-        };
-        matches!(query.as_ref(), Query::Info | Query::Topics { .. })
+        match self {
+            Self::Ask(query) => matches!(query.as_ref(), Query::Info | Query::Topics { .. }),
+            Self::OfTopic { query: TopicQuery::History(range), .. } => range.limit != 0,
+            Self::OfTopic { query, .. } => matches!(query, TopicQuery::Presence),
+            Self::Refused(_) | Self::Publish(_) | Self::Broadcast(_) => false,
+        }
     }
+}
+
+/// A question or an order to the owner of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TopicQuery {
+    /// Who is subscribed.
+    Presence,
+    /// How many are subscribed.
+    PresenceStats,
+    /// What was published.
+    History(Range),
+    /// Forget what was published; the position stays.
+    HistoryRemove,
 }
 
 /// A question or an order to every shard.
@@ -64,6 +97,16 @@ pub(crate) enum Query {
     Topics {
         pattern: Option<String>,
     },
+    Subscribe(Box<ServerSubscribe>),
+    Refresh {
+        who: Who,
+        /// Their connections end now.
+        expired: bool,
+        /// When their connections end, in Unix seconds; `None` = not any more.
+        expire_at: Option<u64>,
+        /// What others see of them from now on; `None` = what they saw.
+        info: Option<Payload>,
+    },
     Disconnect {
         who: Who,
         spared: Vec<Uuid>,
@@ -73,6 +116,22 @@ pub(crate) enum Query {
         who: Who,
         topic: String,
     },
+}
+
+/// A subscription that a backend makes for its clients.
+#[derive(Debug)]
+pub(crate) struct ServerSubscribe {
+    pub(crate) who: Who,
+    pub(crate) topic: Arc<str>,
+    /// What others in the topic see of them.
+    pub(crate) info: Option<Payload>,
+    /// What they are told when it begins.
+    pub(crate) data: Option<Payload>,
+    /// When it ends, in Unix seconds; `None` = never.
+    pub(crate) expire_at: Option<u64>,
+    /// What was published since then comes with it.
+    pub(crate) recover_since: Option<Since>,
+    pub(crate) overrides: Overrides,
 }
 
 /// Which sessions are meant: those that match everything here.
@@ -99,6 +158,8 @@ impl Query {
         match self {
             Self::Info => "info",
             Self::Topics { .. } => "channels",
+            Self::Subscribe(_) => "subscribe",
+            Self::Refresh { .. } => "refresh",
             Self::Disconnect { .. } => "disconnect",
             Self::Unsubscribe { .. } => "unsubscribe",
         }

@@ -2,16 +2,20 @@
 
 mod outbox;
 mod pipeline;
+mod table;
 
 pub(crate) use outbox::Frame;
 pub(crate) use pipeline::Ticket;
+pub(crate) use table::Connections;
+
+use std::sync::Arc;
 
 use outbox::Outbox;
 use pipeline::Pipeline;
 
 use crate::ids::SocketId;
 use crate::limits::{FRAME_COST_BYTES, PIPELINE_COMMANDS_MAX};
-use crate::protocol::{Adapter, PingStyle};
+use crate::protocol::{Adapter, PingStyle, Subscribed};
 use crate::session::Session;
 use crate::time::Time;
 use crate::websocket::{Assembler, Compression};
@@ -34,15 +38,33 @@ pub(crate) struct Connection {
     /// When the timer's entry in the wheel fires; entries that fire at other times are stale.
     pub(crate) armed: Time,
     pub(crate) assembler: Assembler,
+    /// Its connect waits for the owners of topics.
+    pub(crate) connecting: Option<Box<Connecting>>,
     outbox: Outbox,
     pipeline: Option<Box<Pipeline>>,
+}
+
+/// A connect whose reply waits for server-side subscriptions.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    pub(crate) command: u32,
+    pub(crate) ticket: Option<Ticket>,
+    /// Answers that have not come.
+    pub(crate) awaited: usize,
+    pub(crate) ttl_seconds: Option<u32>,
+    pub(crate) ping_seconds: Option<u32>,
+    pub(crate) subs: Vec<(Arc<str>, Subscribed)>,
+    /// What the publications in them cost, in bytes.
+    pub(crate) bytes: usize,
 }
 
 /// Where a connection is in its life.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// No successful `connect` yet.
+    /// No `connect` yet.
     Opening,
+    /// Its `connect` was refused; it may try again.
+    Refused,
     /// It is a session.
     Live(Box<Session>),
     /// The close frame is on its way.
@@ -97,6 +119,7 @@ impl Connection {
             timer,
             armed: timer.at(),
             assembler: Assembler::default(),
+            connecting: None,
             outbox: Outbox::default(),
             pipeline: None,
         }
@@ -105,14 +128,14 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Live(session) => Some(session),
-            Phase::Opening | Phase::Closing(_) => None,
+            Phase::Opening | Phase::Refused | Phase::Closing(_) => None,
         }
     }
 
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.phase {
             Phase::Live(session) => Some(session),
-            Phase::Opening | Phase::Closing(_) => None,
+            Phase::Opening | Phase::Refused | Phase::Closing(_) => None,
         }
     }
 
@@ -157,6 +180,18 @@ impl Connection {
     pub(crate) fn reserve(&mut self) -> Option<Ticket> {
         let pipeline = self.pipeline.get_or_insert_default();
         (pipeline.len() < PIPELINE_COMMANDS_MAX).then(|| pipeline.reserve())
+    }
+
+    /// The same for a reply that nothing may pass: the one that begins the session.
+    pub(crate) fn reserve_before_all(&mut self) -> Option<Ticket> {
+        let ticket = self.reserve()?;
+        self.pipeline.get_or_insert_default().hold_pushes(ticket);
+        Some(ticket)
+    }
+
+    /// Whether places are kept for replies.
+    pub(crate) fn awaits_replies(&self) -> bool {
+        self.pipeline.is_some()
     }
 
     /// The reply for a place that was kept.

@@ -22,6 +22,8 @@ pub(crate) struct Pipeline {
     waiting: usize,
     /// Their bytes.
     bytes: usize,
+    /// A gap that pushes may not pass.
+    barrier: Option<Ticket>,
 }
 
 impl Pipeline {
@@ -35,7 +37,12 @@ impl Pipeline {
 
     /// Whether pushes have to wait.
     pub(crate) fn holds_frames(&self) -> bool {
-        self.waiting > 0
+        self.waiting > 0 || self.barrier.is_some()
+    }
+
+    /// Pushes wait until this gap is filled.
+    pub(crate) fn hold_pushes(&mut self, ticket: Ticket) {
+        self.barrier = Some(ticket);
     }
 
     /// Leaves a gap at the end.
@@ -57,6 +64,9 @@ impl Pipeline {
         let index = usize::try_from(ticket.0.wrapping_sub(self.first)).unwrap_or(usize::MAX);
         let entry = self.entries.get_mut(index);
         debug_assert!(matches!(entry, Some(None)), "a ticket is filled once");
+        if self.barrier == Some(ticket) {
+            self.barrier = None;
+        }
         if let Some(entry) = entry {
             self.waiting += 1;
             self.bytes += frame.len();

@@ -1,35 +1,38 @@
-//! A filter over tags as it comes from a client. What it means, and whether it means anything, is
-//! decided where it is compiled (`topic/filter.rs`).
+//! The wire form of a tags filter (specification, sections 5 and 13).
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::json::or_default;
+use crate::json::{Object, or_default};
 
-/// A node of a filter (specification, sections 5 and 13). Absent and `null` fields are empty.
-///
-/// A decoder bounds how deep they nest, since reading and dropping one takes stack per level:
-/// `serde_json` stops at 128 brackets, which are 64 nodes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// One node of a filter, as a client writes it in either encoding. What it means, and whether it is
+/// valid, is decided where it is compiled. Both decoders bound how deep it is nested: 128 levels in
+/// JSON, 100 in Protobuf.
+#[derive(Clone, PartialEq, Eq, Deserialize, prost::Message)]
 #[serde(default)]
 pub(crate) struct FilterNode {
-    /// How the nodes below are joined: `and`, `or`, `not`. Empty = a leaf.
+    #[prost(string, tag = "1")]
     #[serde(deserialize_with = "or_default")]
     pub(crate) op: String,
-    /// The tag that a leaf looks at.
+    #[prost(string, tag = "2")]
     #[serde(deserialize_with = "or_default")]
     pub(crate) key: String,
-    /// How a leaf compares.
+    #[prost(string, tag = "3")]
     #[serde(deserialize_with = "or_default")]
     pub(crate) cmp: String,
-    /// What a leaf compares with.
+    #[prost(string, tag = "4")]
     #[serde(deserialize_with = "or_default")]
     pub(crate) val: String,
-    /// The same for `in` and `nin`.
+    #[prost(string, repeated, tag = "5")]
     #[serde(deserialize_with = "or_default")]
     pub(crate) vals: Vec<String>,
-    /// The nodes below.
-    #[serde(deserialize_with = "or_default")]
+    #[prost(message, repeated, tag = "6")]
+    #[serde(deserialize_with = "nodes")]
     pub(crate) nodes: Vec<Self>,
+}
+
+fn nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FilterNode>, D::Error> {
+    let nodes: Vec<Object<FilterNode>> = or_default(deserializer)?;
+    Ok(nodes.into_iter().map(|Object(node)| node).collect())
 }
 
 #[cfg(test)]

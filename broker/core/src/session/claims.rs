@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::token::{Overrides, SubscriptionGrant, TokenError};
-use crate::protocol::payload;
+use super::token::{SubscriptionGrant, TokenError};
+use crate::protocol::{Overrides, Payload};
 
 /// All claims, not yet understood. One that is `null` is not there.
 pub(super) struct Claims<'a> {
@@ -119,8 +118,8 @@ impl<'a> Claims<'a> {
 
 impl RawGrant<'_> {
     fn meant(self) -> Result<SubscriptionGrant, TokenError> {
-        let info = json(self.info, self.b64info, "b64info is no JSON in base64")?;
-        let data = json(self.data, self.b64data, "b64data is no JSON in base64")?;
+        let info = json(self.info, self.b64info, "b64info is no base64")?;
+        let data = json(self.data, self.b64data, "b64data is no base64")?;
         let overrides = self.r#override.map_or_else(Overrides::default, |raw| Overrides {
             presence: raw.presence.and_then(|switch| switch.value),
             join_leave: raw.join_leave.and_then(|switch| switch.value),
@@ -132,17 +131,15 @@ impl RawGrant<'_> {
     }
 }
 
-/// The base64 variant wins. It must be JSON as well: it is written into messages as it is.
+/// The base64 variant wins.
 fn json(
     plain: Option<&RawValue>,
     base64: Option<String>,
     cause: &'static str,
-) -> Result<Option<Bytes>, TokenError> {
+) -> Result<Option<Payload>, TokenError> {
     let Some(base64) = base64.filter(|text| !text.is_empty()) else {
-        return Ok(plain.map(|value| payload(value.get().as_bytes())));
+        return Ok(plain.map(|value| Payload::json(value.get().as_bytes())));
     };
     let decoded = STANDARD.decode(base64).map_err(|_| TokenError::Invalid(cause))?;
-    let value: &RawValue =
-        serde_json::from_slice(&decoded).map_err(|_| TokenError::Invalid(cause))?;
-    Ok(Some(payload(value.get().as_bytes())))
+    Ok(Some(Payload::detect(&decoded)))
 }

@@ -2,10 +2,11 @@
 //! has besides keys to verify tokens with is left out.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::algorithm::Algorithm;
 use super::keys::{KeyError, KeyKind, PublicKey};
 use crate::limits::JWKS_KEYS_MAX;
 
@@ -26,6 +27,12 @@ struct NamedKey {
 struct Document<'a> {
     #[serde(borrow)]
     keys: Vec<&'a RawValue>,
+}
+
+/// What a key says it is for, as it is written: the library does not know all that is known here.
+#[derive(Deserialize)]
+struct Purpose {
+    alg: Option<String>,
 }
 
 impl Jwks {
@@ -97,8 +104,9 @@ fn named_key(member: &RawValue) -> Option<NamedKey> {
         return None;
     }
     let key = public_key(&jwk)?;
-    let key = match common.key_algorithm {
-        Some(algorithm) => key.only_for(algorithm.try_into().ok()?)?,
+    let purpose: Purpose = serde_json::from_str(member.get()).ok()?;
+    let key = match purpose.alg {
+        Some(name) => key.only_for(Algorithm::named(&name)?)?,
         None => key,
     };
     Some(NamedKey { kid: jwk.common.key_id, key })
@@ -112,6 +120,9 @@ fn public_key(jwk: &Jwk) -> Option<PublicKey> {
         }
         AlgorithmParameters::EllipticCurve(point) if point.curve == EllipticCurve::P384 => {
             KeyKind::P384
+        }
+        AlgorithmParameters::EllipticCurve(point) if point.curve == EllipticCurve::P521 => {
+            KeyKind::P521
         }
         AlgorithmParameters::OctetKeyPair(point) if point.curve == EllipticCurve::Ed25519 => {
             KeyKind::Ed25519

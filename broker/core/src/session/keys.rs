@@ -9,13 +9,14 @@ use std::fmt;
 
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RsaParameters, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaParameters, VerificationAlgorithm,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use jsonwebtoken::DecodingKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 
+use super::algorithm::Algorithm;
 use super::jwks::Jwks;
 use crate::limits::HMAC_SECRET_BYTES_MIN;
 
@@ -57,6 +58,8 @@ pub enum KeyKind {
     P256,
     /// ES384.
     P384,
+    /// ES512.
+    P521,
     /// EdDSA.
     Ed25519,
 }
@@ -69,6 +72,7 @@ impl KeyKind {
             }
             Self::P256 => algorithm == Algorithm::ES256,
             Self::P384 => algorithm == Algorithm::ES384,
+            Self::P521 => algorithm == Algorithm::ES512,
             Self::Ed25519 => algorithm == Algorithm::EdDSA,
         }
     }
@@ -161,16 +165,18 @@ impl KeySet {
         self.with_fixed(PublicKey::rsa(key, bits as usize)?)
     }
 
-    /// With an ECDSA public key in PEM, on the curve P-256 or P-384.
+    /// With an ECDSA public key in PEM, on the curve P-256, P-384 or P-521.
     ///
     /// # Errors
     ///
     /// It is not.
     pub fn with_ecdsa_pem(self, pem: &str) -> Result<Self, KeyError> {
         let der = public_key_in(pem)?;
-        let key = PublicKey::curve(KeyKind::P256, DecodingKey::from_ec_der(&der))
-            .or_else(|_| PublicKey::curve(KeyKind::P384, DecodingKey::from_ec_der(&der)))
-            .map_err(|_| KeyError::WrongKind("ECDSA P-256 or P-384"))?;
+        let on = |curve| PublicKey::curve(curve, DecodingKey::from_ec_der(&der));
+        let key = on(KeyKind::P256)
+            .or_else(|_| on(KeyKind::P384))
+            .or_else(|_| on(KeyKind::P521))
+            .map_err(|_| KeyError::WrongKind("ECDSA P-256, P-384 or P-521"))?;
         self.with_fixed(key)
     }
 
@@ -217,11 +223,9 @@ impl KeySet {
         signed: &str,
         signature: &str,
     ) -> Result<(), Unverified> {
-        let algorithm = algorithm_named(algorithm).ok_or(Unverified::UnknownAlgorithm)?;
-        let made_by = |key: &DecodingKey| {
-            crypto::verify(signature, signed.as_bytes(), key, algorithm).unwrap_or(false)
-        };
-        if matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
+        let algorithm = Algorithm::named(algorithm).ok_or(Unverified::UnknownAlgorithm)?;
+        let made_by = |key: &DecodingKey| algorithm.verifies(key, signed, signature);
+        if algorithm.needs_secret() {
             return verdict(self.secrets.iter(), made_by);
         }
         let fixed = self.fixed.iter().filter(|key| key.takes(algorithm)).map(|key| &key.key);
@@ -249,23 +253,6 @@ fn verdict<'a>(
 ) -> Result<(), Unverified> {
     let Some(first) = keys.next() else { return Err(Unverified::NoKey) };
     if made_by(first) || keys.any(made_by) { Ok(()) } else { Err(Unverified::BadSignature) }
-}
-
-/// The algorithms of the specification, section 9, and nothing else: `none` is not among them, nor
-/// is any other spelling of these.
-fn algorithm_named(name: &str) -> Option<Algorithm> {
-    Some(match name {
-        "HS256" => Algorithm::HS256,
-        "HS384" => Algorithm::HS384,
-        "HS512" => Algorithm::HS512,
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "EdDSA" => Algorithm::EdDSA,
-        _ => return None,
-    })
 }
 
 /// Counts, not keys: what is printed with `{:?}` ends in logs.
@@ -309,6 +296,7 @@ impl PublicKey {
         let (algorithm, name): (&'static dyn VerificationAlgorithm, _) = match kind {
             KeyKind::P256 => (&ECDSA_P256_SHA256_FIXED, "P-256"),
             KeyKind::P384 => (&ECDSA_P384_SHA384_FIXED, "P-384"),
+            KeyKind::P521 => (&ECDSA_P521_SHA512_FIXED, "P-521"),
             KeyKind::Ed25519 => (&ED25519, "Ed25519"),
             KeyKind::Rsa => return Err(KeyError::WrongKind("elliptic curve")),
         };

@@ -2,21 +2,22 @@
 //! (specification, section 9). The clock is the caller's.
 //!
 //! Order: form, signature, claims, audience and issuer, `nbf`, `exp`. So "expired" is said of a
-//! token that is good in all else, and only then will a new one help.
+//! token that is good in all else, for only then will a new one help; and of one whose key is not
+//! known, or not any more.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::claims::Claims;
 use super::keys::{KeySet, Keys, Unverified};
 use crate::config::TokenSettings;
-use crate::limits::{CLOCK_SKEW_MAX, TOKEN_BYTES_MAX, TOKEN_LIFE_MAX, USER_ID_BYTES_MAX};
+use crate::limits::{CLOCK_SKEW_MAX, TOKEN_BYTES_MAX, USER_ID_BYTES_MAX};
+use crate::protocol::{Overrides, Payload};
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +39,11 @@ pub(crate) enum TokenError {
 pub(crate) struct ConnectionToken {
     /// At most `USER_ID_BYTES_MAX`; empty = anonymous.
     pub(crate) user: String,
-    /// When the connection ends, in Unix milliseconds, a year from now at the latest; `None` =
-    /// never. It is past where `expire_at` is: what to say then is the caller's business.
+    /// When the connection ends, in Unix milliseconds; `None` = never. It may be past, or beyond
+    /// all bounds, as `expire_at` is: what to say then is the caller's business.
     pub(crate) expires_at: Option<u64>,
-    /// `conn_info`: JSON without line breaks.
-    pub(crate) info: Option<Bytes>,
+    /// `conn_info`.
+    pub(crate) info: Option<Payload>,
     /// Server-side subscriptions, each once. As many as fit a token, and their names are not
     /// checked.
     pub(crate) topics: Vec<TokenTopic>,
@@ -58,21 +59,11 @@ pub(crate) struct TokenTopic {
 /// What a token says about a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SubscriptionGrant {
-    /// `chan_info`: JSON without line breaks.
-    pub(crate) info: Option<Bytes>,
-    /// `data` of the answer: JSON without line breaks.
-    pub(crate) data: Option<Bytes>,
+    /// `chan_info`.
+    pub(crate) info: Option<Payload>,
+    /// `data` of the answer.
+    pub(crate) data: Option<Payload>,
     pub(crate) overrides: Overrides,
-}
-
-/// Options of the topic that a token decides for its subscription; `None` = as configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Overrides {
-    pub(crate) presence: Option<bool>,
-    pub(crate) join_leave: Option<bool>,
-    pub(crate) force_push_join_leave: Option<bool>,
-    pub(crate) force_positioning: Option<bool>,
-    pub(crate) force_recovery: Option<bool>,
 }
 
 /// What a subscription token says. That it is meant for this session and topic, the caller checks:
@@ -106,7 +97,7 @@ pub(crate) fn connection_token(
     token: &str,
     now: u64,
 ) -> Result<ConnectionToken, TokenError> {
-    let json = signed_claims(keys.connection(), token)?;
+    let json = signed_claims(keys.connection(), token, now)?;
     let claims = Claims::parse(&json)?;
     if claims.has("channel") {
         return Err(TokenError::Invalid("a subscription token where a connection token belongs"));
@@ -125,7 +116,7 @@ pub(crate) fn subscription_token(
     token: &str,
     now: u64,
 ) -> Result<SubscriptionToken, TokenError> {
-    let json = signed_claims(keys.subscription(), token)?;
+    let json = signed_claims(keys.subscription(), token, now)?;
     let claims = Claims::parse(&json)?;
     let channel = claims.text("channel", "channel is no text")?;
     if channel.is_empty() {
@@ -138,8 +129,16 @@ pub(crate) fn subscription_token(
     Ok(SubscriptionToken { user, channel, client, expires_at, grant })
 }
 
+/// The name of the key that a token says it is signed with; empty = it names none.
+pub(crate) fn key_name(token: &str) -> String {
+    let header = token.split_once('.').map(|(header, _)| header).unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let header = serde_json::from_slice::<Header>(&header).ok();
+    header.and_then(|header| header.kid).unwrap_or_default()
+}
+
 /// The claims as JSON, once it is known that one of the keys vouches for them.
-fn signed_claims(keys: &KeySet, token: &str) -> Result<Vec<u8>, TokenError> {
+fn signed_claims(keys: &KeySet, token: &str, now: u64) -> Result<Vec<u8>, TokenError> {
     const FORM: TokenError = TokenError::Invalid("not header, claims and signature in base64");
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::Invalid("too long"));
@@ -155,8 +154,19 @@ fn signed_claims(keys: &KeySet, token: &str) -> Result<Vec<u8>, TokenError> {
     if header.crit.is_some() {
         return Err(TokenError::Invalid("the header demands an extension (crit)"));
     }
-    keys.verify(&header.alg, header.kid.as_deref(), signed, signature)?;
-    URL_SAFE_NO_PAD.decode(claims).map_err(|_| FORM)
+    let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| FORM)?;
+    match keys.verify(&header.alg, header.kid.as_deref(), signed, signature) {
+        // Its key may have been retired since. A client that is told to come again would come with
+        // this token for ever; one that is told "expired" gets itself another.
+        Err(Unverified::UnknownKey) if claims_ended(&claims, now) => Err(TokenError::Expired),
+        verified => Ok(verified.map(|()| claims)?),
+    }
+}
+
+/// Whether claims say of themselves that they hold no more, be they true or not.
+fn claims_ended(json: &[u8], now: u64) -> bool {
+    let expires = Claims::parse(json).and_then(|claims| claims.time("exp", "exp is no number"));
+    expires.is_ok_and(|expires| expires.is_some_and(|expires| now >= expires))
 }
 
 impl From<Unverified> for TokenError {
@@ -215,8 +225,8 @@ fn admitted_until(
     if expected.is_some_and(|expected| !claims.has("iss") || !expected.accepts(&issuer)) {
         return Err(TokenError::Invalid("from another issuer"));
     }
-    if not_before.is_some_and(|not_before| not_before > now.saturating_add(millis(CLOCK_SKEW_MAX)))
-    {
+    let latest = Duration::from_millis(now) + CLOCK_SKEW_MAX;
+    if not_before.is_some_and(|not_before| Duration::from_millis(not_before) > latest) {
         return Err(TokenError::Invalid("not valid yet (nbf)"));
     }
     match expires {
@@ -227,13 +237,8 @@ fn admitted_until(
         Some(expires) if now >= expires => return Err(TokenError::Expired),
         _ => {}
     }
-    let latest = now.saturating_add(millis(TOKEN_LIFE_MAX));
     Ok(match ends {
         Some(0) => None,
-        ends => ends.or(expires).map(|time| time.min(latest)),
+        ends => ends.or(expires),
     })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

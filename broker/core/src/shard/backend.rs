@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use wildmatch::WildMatch;
-
-use super::message::{Found, Message};
+use super::message::{Asker, Found, Message, Told};
 use super::{Output, Pending, Shard};
-use crate::api::{Answer, Call, Client, NodeCounts, Operation, Query, Shape, Who, append_answer};
+use crate::api::{
+    Answer, Call, NodeCounts, Operation, Query, ServerSubscribe, Shape, TopicQuery, append_answer,
+};
 use crate::fault::Refusal;
-use crate::ids::{CallId, CallKey, ConnectionId, RequestId, ShardIndex};
+use crate::ids::{CallId, CallKey, RequestId, ShardIndex};
 use crate::protocol::{Publish, Published};
-use crate::session::{Session, policy};
+use crate::session::policy;
 use crate::time::Time;
 
 /// A call whose answer is not complete.
@@ -38,6 +38,11 @@ enum Step {
         operation: usize,
         item: usize,
         publish: Publish,
+    },
+    AskOwner {
+        operation: usize,
+        topic: Arc<str>,
+        query: TopicQuery,
     },
     Ask {
         operation: usize,
@@ -96,12 +101,23 @@ impl Running {
                     self.begun.push(Progress::Broadcasting(slots));
                     self.broadcast = publishes.into_iter();
                 }
+                Some(Operation::OfTopic { topic, query }) => {
+                    self.begun.push(Progress::Done(Answer::Refused(Refusal::Overloaded)));
+                    return Step::AskOwner { operation, topic, query };
+                }
                 Some(Operation::Ask(query)) => {
                     let (asked, found) = (Arc::clone(&query), Found::default());
                     self.begun.push(Progress::Asking { query: asked, found });
                     return Step::Ask { operation, query };
                 }
             }
+        }
+    }
+
+    /// Notes the answer to an operation.
+    fn finish(&mut self, operation: usize, answer: Answer) {
+        if let Some(progress) = self.begun.get_mut(operation) {
+            *progress = Progress::Done(answer);
         }
     }
 
@@ -170,6 +186,15 @@ impl Shard {
                         }
                     }
                 }
+                Step::AskOwner { operation, topic, query } => {
+                    let begun = self.call_owner(key, operation, topic, query);
+                    if let Some(running) = self.calls.get_mut(key) {
+                        match begun {
+                            Ok(()) => running.awaited += 1,
+                            Err(refusal) => running.finish(operation, Answer::Refused(refusal)),
+                        }
+                    }
+                }
                 Step::Ask { operation, query } => self.begin_ask(key, operation, &query),
             }
         }
@@ -183,17 +208,13 @@ impl Shard {
         let answers: Vec<_> =
             running.begun.into_iter().map(|progress| answer(progress, now)).collect();
         let mut body = Vec::new();
-        append_answer(&mut body, &self.node, running.shape, &answers);
-        self.outputs.push_back(Output::Answer { call: running.id, body });
+        let status = append_answer(&mut body, &self.node, &running.shape, &answers);
+        self.outputs.push_back(Output::Answer { call: running.id, status, body });
     }
 
     fn begin_ask(&mut self, call: CallKey, operation: usize, query: &Arc<Query>) {
         let left = self.place.count;
-        let mut asked = Ok(());
-        if let Query::Unsubscribe { topic, .. } = query.as_ref() {
-            let known = policy::options(&self.settings, topic).map(|_| ());
-            asked = policy::check_name(topic).and(known);
-        }
+        let asked = self.check_query(query);
         let request = asked.and_then(|()| self.ask(Pending::CallAsk { call, operation, left }));
         let Some(running) = self.calls.get_mut(call) else {
             return;
@@ -206,12 +227,43 @@ impl Shard {
                     self.lanes.send(shard, Message::Ask { query, request });
                 }
             }
-            Err(refusal) => {
-                if let Some(progress) = running.begun.get_mut(operation) {
-                    *progress = Progress::Done(Answer::Refused(refusal));
-                }
-            }
+            Err(refusal) => running.finish(operation, Answer::Refused(refusal)),
         }
+    }
+
+    /// What can be said of a question or an order before it crosses to the shards.
+    fn check_query(&self, query: &Query) -> Result<(), Refusal> {
+        match query {
+            Query::Unsubscribe { topic, .. } => policy::named(&self.settings, topic).map(|_| ()),
+            Query::Subscribe(subscribe) => {
+                let ServerSubscribe { topic, expire_at, .. } = subscribe.as_ref();
+                let expired = |at: u64| at.saturating_mul(1000) <= self.unix_ms();
+                policy::named(&self.settings, topic)?;
+                if expire_at.is_some_and(expired) { Err(Refusal::Expired) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn call_owner(
+        &mut self,
+        call: CallKey,
+        operation: usize,
+        topic: Arc<str>,
+        query: TopicQuery,
+    ) -> Result<(), Refusal> {
+        let options = policy::named(&self.settings, &topic)?;
+        let available = match query {
+            TopicQuery::Presence | TopicQuery::PresenceStats => options.presence,
+            TopicQuery::History(_) | TopicQuery::HistoryRemove => options.keeps_history(),
+        };
+        if !available {
+            return Err(Refusal::NotAvailable);
+        }
+        let request = self.ask(Pending::CallTold { call, operation })?;
+        let (owner, asker) = (self.owner(&topic), Asker::Backend);
+        self.lanes.send(owner, Message::AskOwner { name: topic, query, asker, request });
+        Ok(())
     }
 
     fn call_publish(
@@ -221,11 +273,10 @@ impl Shard {
         item: usize,
         publish: Publish,
     ) -> Result<(), Refusal> {
-        policy::check_name(&publish.topic)?;
-        let options = policy::options(&self.settings, &publish.topic)?;
-        policy::check_data(options, Some(&publish.draft.data))?;
-        self.check_publish(&publish)?;
+        let options = policy::named(&self.settings, &publish.topic)?;
+        policy::check_data(options, &publish.draft.data)?;
         let owner = self.owner(&publish.topic);
+        self.check_publish(&publish.draft, options, owner)?;
         let request = self.ask(Pending::CallPublish { call, operation, item })?;
         self.lanes.send(owner, Message::Publish { publish, request });
         Ok(())
@@ -244,6 +295,30 @@ impl Shard {
             running.awaited -= 1;
             self.advance_call(key);
         }
+    }
+
+    /// The owner's answer to a question about a topic.
+    pub(super) fn call_told(
+        &mut self,
+        key: CallKey,
+        operation: usize,
+        told: Result<Told, Refusal>,
+    ) {
+        let Some(running) = self.calls.get_mut(key) else {
+            return;
+        };
+        let answer = match told {
+            Err(refusal) => Answer::Refused(refusal),
+            Ok(Told::Presence(members)) => Answer::Presence(members),
+            Ok(Told::PresenceStats { clients, users }) => Answer::PresenceStats { clients, users },
+            Ok(Told::History { publications, position }) => {
+                Answer::History { publications, position }
+            }
+            Ok(Told::HistoryRemoved) => Answer::Done("history_remove"),
+        };
+        running.finish(operation, answer);
+        running.awaited -= 1;
+        self.advance_call(key);
     }
 
     /// A shard's answer to a question.
@@ -266,82 +341,6 @@ impl Shard {
             self.advance_call(key);
         }
     }
-
-    /// Answers a question, or carries an order out, for this shard.
-    pub(super) fn answer_query(&mut self, from: ShardIndex, query: &Query, request: RequestId) {
-        let mut found = Found::default();
-        match query {
-            Query::Info => self.count(&mut found),
-            Query::Topics { pattern } => {
-                let pattern = pattern.as_deref().map(WildMatch::new);
-                found.topics = self
-                    .local
-                    .iter()
-                    .filter(|(_, clients)| *clients > 0)
-                    .filter(|(name, _)| {
-                        pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
-                    })
-                    .map(|(name, clients)| (Arc::clone(name), clients))
-                    .collect();
-            }
-            Query::Disconnect { who, spared, disconnect } => {
-                for id in self.sessions(|session| meant(who, session)) {
-                    let spare = self.session(id).is_some_and(|one| spared.contains(&one.client));
-                    if !spare {
-                        self.disconnect(id, disconnect, "disconnected by a backend");
-                    }
-                }
-            }
-            Query::Unsubscribe { who, topic } => {
-                if let Some(topic) = self.local.find(topic) {
-                    for id in self.sessions(|session| {
-                        meant(who, session) && session.subscription(topic).is_some()
-                    }) {
-                        self.unsubscribe_by_backend(id, topic);
-                    }
-                }
-            }
-        }
-        self.lanes.send(from, Message::Found { request, found: Box::new(found) });
-    }
-
-    fn count(&self, found: &mut Found) {
-        found.counts = NodeCounts {
-            topics: self.owned.count(),
-            subscriptions: usize::try_from(self.counters.subscriptions).unwrap_or(usize::MAX),
-            ..NodeCounts::default()
-        };
-        for session in self.connections.values().filter_map(|found| found.session()) {
-            found.counts.clients += 1;
-            if found.users.last() != Some(&session.user) {
-                found.users.push(Arc::clone(&session.user));
-            }
-        }
-        found.users.sort_unstable();
-        found.users.dedup();
-    }
-
-    fn session(&self, id: ConnectionId) -> Option<&Session> {
-        self.connections.get(id)?.session()
-    }
-
-    /// The connections whose session is wanted.
-    fn sessions(&self, wanted: impl Fn(&Session) -> bool) -> Vec<ConnectionId> {
-        self.connections
-            .iter()
-            .filter(|(_, connection)| connection.session().is_some_and(&wanted))
-            .map(|(id, _)| id)
-            .collect()
-    }
-}
-
-fn meant(who: &Who, session: &Session) -> bool {
-    let client = match who.client {
-        Client::Any => true,
-        Client::One(client) => client == session.client,
-        Client::Nobody => false,
-    };
-    client && who.user == *session.user
 }
 
 /// What became of an operation that is done.
@@ -367,7 +366,7 @@ fn answer(progress: Progress, now: Time) -> Answer {
         Answer::Refused(refusal) => &[Err(*refusal)],
         Answer::Published(published) => &[*published],
         Answer::Broadcast(published) => published,
-        Answer::Info(_) | Answer::Topics(_) | Answer::Done(_) => &[],
+        _ => &[],
     };
     for refusal in refused.iter().filter_map(|published| published.err()) {
         tracing::debug!(code = refusal.code(), cause = %refusal, "call refused");

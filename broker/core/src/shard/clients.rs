@@ -1,21 +1,14 @@
-//! What clients send: bytes to commands, and the commands that concern no topic's owner.
+//! What clients send: bytes to commands, and which room each command is for.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use rand::Rng as _;
-
-use super::Shard;
+use super::subscribe::NoSubscription;
+use super::{Reading, Shard};
+use crate::api::TopicQuery;
 use crate::connection::{Closing, Phase, Timer};
 use crate::fault::{Disconnect, Refusal};
 use crate::ids::ConnectionId;
 use crate::protocol::{Adapter, Command, PingStyle, Reply, Request};
-use crate::session::{Session, SubscriptionState, policy};
 use crate::time::Time;
 use crate::websocket::{Bounds, Compression, Control, Data, Event, Payload};
-
-/// Nothing more of this message, or of this connection, is read.
-type Flow = ControlFlow<()>;
 
 impl Shard {
     /// Takes bytes from a connection's socket. They are unmasked in place.
@@ -89,7 +82,9 @@ impl Shard {
         if connection.adapter == Adapter::Echo {
             return self.echo(id, data, message.as_ref());
         }
-        for request in connection.adapter.decode(message.as_ref()) {
+        let adapter = connection.adapter;
+        let mut rest = Some(message.as_ref());
+        while let Some(request) = adapter.next(&mut rest) {
             let flow = match request {
                 Ok(request) => self.request(id, request),
                 Err(malformed) => self.bad_request(id, malformed.0),
@@ -100,119 +95,86 @@ impl Shard {
         }
     }
 
-    fn bad_request(&mut self, id: ConnectionId, cause: &'static str) -> Flow {
+    pub(super) fn bad_request(&mut self, id: ConnectionId, cause: &'static str) -> Reading {
         self.disconnect(id, &Disconnect::BAD_REQUEST, cause);
-        Flow::Break(())
+        Reading::Break(())
     }
 
-    fn request(&mut self, id: ConnectionId, request: Request<'_>) -> Flow {
+    fn request(&mut self, id: ConnectionId, request: Request<'_>) -> Reading {
         self.counters.commands += 1;
         let Some(connection) = self.connections.get(id) else {
-            return Flow::Break(());
+            return Reading::Break(());
         };
+        let refused = matches!(connection.phase, Phase::Refused);
         let live = match connection.phase {
-            Phase::Closing(_) => return Flow::Break(()),
-            Phase::Opening => false,
+            Phase::Closing(_) => return Reading::Break(()),
+            Phase::Opening | Phase::Refused => false,
             Phase::Live(_) => true,
         };
         let Request { id: command, command: asked } = request;
         match asked {
-            Command::Connect { token } if !live => return self.connect(id, command, &token),
-            Command::Connect { .. } => return self.bad_request(id, "second connect"),
-            _ if !live => return self.bad_request(id, "command before connect"),
-            Command::Pong => return self.pong(id),
+            Command::Connect(asked) if !live => self.connect(id, command, &asked),
+            Command::Connect(_) => self.bad_request(id, "second connect"),
+            // Sent before the client knew.
+            _ if refused => Reading::Continue(()),
+            _ if !live => self.bad_request(id, "command before connect"),
+            Command::Pong => self.pong(id),
             Command::Send => {
                 self.disconnect(id, &Disconnect::NOT_AVAILABLE, "send without a receiver");
-                return Flow::Break(());
+                Reading::Break(())
             }
-            Command::Refresh { token } if token.is_empty() => {
-                return self.bad_request(id, "refresh without a token");
-            }
-            Command::Refresh { .. } => {
-                self.disconnect(id, &Disconnect::INVALID_TOKEN, "no key to check a token with");
-                return Flow::Break(());
-            }
+            Command::Refresh { token } => self.refresh(id, command, &token),
             asked => self.answer(id, command, asked),
         }
-        Flow::Continue(())
     }
 
     /// Commands that are answered by a reply, whatever becomes of them.
-    fn answer(&mut self, id: ConnectionId, command: u32, asked: Command<'_>) {
+    fn answer(&mut self, id: ConnectionId, command: u32, asked: Command<'_>) -> Reading {
         let outcome = match asked {
-            Command::Subscribe(subscribe) => self.subscribe(id, command, &subscribe),
+            Command::Subscribe(mut subscribe) => self.subscribe(id, command, &mut subscribe),
             Command::Unsubscribe { topic } => {
                 self.unsubscribe(id, command, &topic);
                 Ok(())
             }
             Command::Publish { topic, data, stream } => {
-                self.publish(id, command, &topic, data, stream)
+                let data = data.as_deref();
+                self.publish(id, command, &topic, data, stream).map_err(NoSubscription::from)
             }
-            Command::Presence { topic } | Command::History { topic } => {
-                Err(policy::options(&self.settings, &topic).err().unwrap_or(Refusal::NotAvailable))
+            Command::Presence { topic } => {
+                self.query(id, command, &topic, TopicQuery::Presence).map_err(Into::into)
             }
-            Command::SubRefresh { topic, token } => {
-                Err(self.refuse_sub_refresh(id, &topic, &token))
+            Command::PresenceStats { topic } => {
+                self.query(id, command, &topic, TopicQuery::PresenceStats).map_err(Into::into)
             }
-            _ => Err(Refusal::NotAvailable),
+            Command::History { topic, range } => {
+                let query = TopicQuery::History(range);
+                self.query(id, command, &topic, query).map_err(Into::into)
+            }
+            Command::SubRefresh { topic, token } => self.sub_refresh(id, command, &topic, &token),
+            Command::Rpc { method } if self.settings.client.rpc_ping && method == "ping" => {
+                self.reply(id, command, &Reply::Called);
+                Ok(())
+            }
+            _ => Err(Refusal::NotAvailable.into()),
         };
-        if let Err(refusal) = outcome {
-            self.reply(id, command, &Reply::Refused(refusal));
+        match outcome {
+            Ok(()) => Reading::Continue(()),
+            Err(NoSubscription::Refused(refusal)) => {
+                self.reply(id, command, &Reply::Refused(refusal));
+                Reading::Continue(())
+            }
+            Err(NoSubscription::Disconnected) => Reading::Break(()),
         }
     }
 
-    /// Subscriptions by token do not exist in this version, so none can be refreshed.
-    fn refuse_sub_refresh(&self, id: ConnectionId, topic: &str, token: &str) -> Refusal {
-        match self.subscription(id, topic) {
-            None => Refusal::PermissionDenied,
-            Some(_) if token.is_empty() => Refusal::BadRequest,
-            Some(_) => Refusal::NotAvailable,
-        }
-    }
-
-    fn connect(&mut self, id: ConnectionId, command: u32, token: &str) -> Flow {
-        let client = &self.settings.client;
-        if !client.insecure && !token.is_empty() {
-            self.disconnect(id, &Disconnect::INVALID_TOKEN, "no key to check a token with");
-            return Flow::Break(());
-        }
-        if !client.insecure && !client.anonymous {
-            return self.bad_request(id, "connect without a token");
-        }
-        let ping_seconds = u32::try_from(client.ping_interval.as_secs()).unwrap_or(u32::MAX).max(1);
-        let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
-        let client = uuid::Builder::from_random_bytes(bytes).into_uuid();
-        let first_ping = self.first_ping();
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Flow::Break(());
-        };
-        let ping_seconds = (connection.pings == PingStyle::Messages).then_some(ping_seconds);
-        let user = Arc::clone(&self.anonymous);
-        let session = Session { client, user, subscriptions: Vec::new() };
-        connection.phase = Phase::Live(Box::new(session));
-        self.set_timer(id, Timer::Ping(first_ping));
-        let node = Arc::clone(&self.node);
-        let reply = Reply::Connected { client, version: &node.version, ping_seconds };
-        self.reply(id, command, &reply);
-        Flow::Continue(())
-    }
-
-    fn pong(&mut self, id: ConnectionId) -> Flow {
+    fn pong(&mut self, id: ConnectionId) -> Reading {
         if let Some(connection) = self.connections.get_mut(id)
             && let (PingStyle::Messages, Timer::Pong(_, next)) =
                 (connection.pings, connection.timer)
         {
             connection.timer = Timer::Ping(next);
-            return Flow::Continue(());
+            return Reading::Continue(());
         }
         self.bad_request(id, "pong without a ping")
-    }
-
-    /// The subscription of a connection to a topic, begun or not.
-    pub(super) fn subscription(&self, id: ConnectionId, topic: &str) -> Option<SubscriptionState> {
-        let topic = self.local.find(topic)?;
-        let session = self.connections.get(id)?.session()?;
-        session.subscription(topic).map(|(_, state)| state)
     }
 }

@@ -9,6 +9,10 @@ pub struct Counters {
     pub subscriptions: u64,
     /// Topics owned now that have subscribers on any shard.
     pub topics: u64,
+    /// Topics owned now, those included of which only the past is kept.
+    pub topics_kept: u64,
+    /// Bytes that the histories of owned topics hold now.
+    pub history_bytes: u64,
     /// Connections since the start.
     pub connections_opened: u64,
     /// Commands of clients.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::deliver::{is_slow, mark_dirty};
+use super::flush::Pace;
 use super::{Output, Shard};
 use crate::connection::{Closing, Connection, Phase, Timer};
 use crate::fault::Disconnect;
@@ -31,7 +31,9 @@ impl Shard {
         // Who speaks no protocol has no session to become.
         let patience = match adapter {
             Adapter::Echo => Duration::MAX,
-            Adapter::CentrifugoJson => self.settings.client.connect_timeout,
+            Adapter::CentrifugoJson | Adapter::CentrifugoProtobuf => {
+                self.settings.client.connect_timeout
+            }
         };
         let timer = Timer::Connect(now.after(patience));
         let connection = Connection::new(socket, adapter, pings, timer);
@@ -57,7 +59,7 @@ impl Shard {
         self.counters.sent_bytes += count as u64;
         connection.written(count);
         if connection.has_output() {
-            mark_dirty(&mut self.dirty, id, connection);
+            self.flush.list(id, connection);
             return;
         }
         self.flushed(id);
@@ -69,8 +71,7 @@ impl Shard {
             return;
         };
         connection.blocked = true;
-        let outbox_bytes_max = self.settings.client.outbox_bytes_max;
-        if is_slow(connection, connection.waiting_bytes(), outbox_bytes_max) {
+        if self.flush.pace(connection) == Pace::Slow {
             self.close_slow(id);
         }
     }
@@ -79,7 +80,7 @@ impl Shard {
     pub fn handle_writable(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.blocked = false;
-            mark_dirty(&mut self.dirty, id, connection);
+            self.flush.list(id, connection);
         }
     }
 
@@ -93,15 +94,21 @@ impl Shard {
 
     /// When [`Shard::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        let watched = (self.watched > 0).then_some(self.check_positions_at);
+        let timers =
+            [self.timers.next(), self.expiry_timers.next(), self.topic_timers.next(), watched];
+        timers.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.now = now;
         let mut due = Vec::new();
-        self.timers.expire(now, &mut due);
-        for (id, armed) in due {
+        let connections = &self.connections;
+        self.timers.expire(now, &mut due, |id, at| {
+            connections.get(id).is_some_and(|connection| connection.armed == at)
+        });
+        for (id, armed) in std::mem::take(&mut due) {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
@@ -115,6 +122,24 @@ impl Shard {
             } else {
                 self.fire(id, timer);
             }
+        }
+        let connections = &self.connections;
+        self.expiry_timers.expire(now, &mut due, |id, at| {
+            let session = connections.get(id).and_then(Connection::session);
+            session.is_some_and(|session| session.expiry_armed == Some(at))
+        });
+        for (id, armed) in due {
+            self.expire(id, armed);
+        }
+        let mut due = Vec::new();
+        let owned = &self.owned;
+        self.topic_timers.expire(now, &mut due, |topic, at| owned.is_armed(topic, at));
+        for (topic, armed) in due {
+            self.expire_topic(topic, armed);
+        }
+        if self.check_positions_at <= now {
+            self.check_positions_at = now.after(self.settings.client.position_check_interval);
+            self.check_positions();
         }
         self.settle();
     }
@@ -163,6 +188,7 @@ impl Shard {
             "connection closes"
         );
         connection.phase = Phase::Closing(closing);
+        connection.connecting = None;
         let timeout = if disconnect == Some(&Disconnect::SLOW) {
             connection.discard_output();
             SLOW_CLOSE_TIMEOUT
@@ -176,7 +202,7 @@ impl Shard {
             None => append_frame(&mut self.scratch, OpCode::Control(Control::Close), &[]),
         }
         connection.push(self.scratch.as_slice().into());
-        mark_dirty(&mut self.dirty, id, connection);
+        self.flush.list(id, connection);
         self.set_timer(id, Timer::Close(self.now.after(timeout)));
     }
 

@@ -3,17 +3,27 @@
 
 mod backend;
 mod clients;
+mod connect;
+mod continuity;
 mod counters;
 mod deliver;
+mod flush;
 mod lanes;
 mod lifecycle;
 mod message;
+mod orders;
 mod owner;
 mod publish;
+mod queries;
+mod renewal;
 mod subscribe;
 mod timers;
+mod unsubscribe;
+mod users;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -23,21 +33,34 @@ use slotmap::SlotMap;
 
 use crate::api::Call;
 use crate::config::{NodeInfo, Settings};
-use crate::connection::{Connection, Ticket};
+use crate::connection::{Connection, Connections, Ticket};
 use crate::fault::Refusal;
-use crate::ids::{CallId, CallKey, ConnectionId, Place, RequestId, ShardIndex, SocketId, TopicRef};
+use crate::ids::{
+    CallId, CallKey, ConnectionId, OrderKey, OwnedRef, Place, RequestId, ShardIndex, SocketId,
+    TopicRef,
+};
 use crate::limits::REQUESTS_MAX;
+use crate::session::UnknownKeys;
+use crate::session::keys::Keys;
 use crate::time::Time;
-use crate::topic::{LocalTopics, OwnedTopics};
+use crate::topic::{Answers, LocalTopics, OwnedTopics};
 use crate::websocket::{Deflater, Inflater};
 
 pub use counters::Counters;
 pub use message::Batch;
 
 use backend::Running;
+use deliver::Made;
+use flush::Flush;
 use lanes::Lanes;
 use message::Message;
+use orders::Order;
+use subscribe::Noted;
 use timers::Timers;
+use users::{CountedUsers, LocalUsers};
+
+/// Whether more of a message, or of a connection, is read.
+type Reading = ControlFlow<()>;
 
 /// The broker on one core.
 ///
@@ -45,7 +68,8 @@ use timers::Timers;
 /// nothing more, or until the shell's budget of writes is used up.
 pub struct Shard {
     place: Place,
-    settings: Arc<Settings>,
+    /// Its own copy: commands hold on to it, and should touch no counter that shards share.
+    settings: Rc<Settings>,
     node: Arc<NodeInfo>,
     random: StdRng,
     /// The same in every shard of a node: it says who owns a topic.
@@ -55,25 +79,40 @@ pub struct Shard {
     /// The tags of everything without, shared.
     no_tags: Arc<[(String, String)]>,
     now: Time,
+    /// The wall clock's time at the node's start, as it is set now, in Unix milliseconds.
+    unix_zero_ms: u64,
+    /// What tokens may be signed with.
+    keys: Arc<Keys>,
+    unknown_keys: UnknownKeys,
     draining: bool,
-    connections: SlotMap<ConnectionId, Connection>,
+    connections: Connections,
     local: LocalTopics,
     owned: OwnedTopics,
+    answers: Answers,
+    local_users: LocalUsers,
+    counted_users: CountedUsers,
     requests: SlotMap<RequestId, Pending>,
     calls: SlotMap<CallKey, Running>,
-    timers: Timers,
+    orders: SlotMap<OrderKey, Order>,
+    timers: Timers<ConnectionId>,
+    /// For what expires of sessions.
+    expiry_timers: Timers<ConnectionId>,
+    /// For what expires of owned topics.
+    topic_timers: Timers<OwnedRef>,
+    /// Subscriptions whose position is watched over.
+    watched: usize,
+    /// When positions are compared with their owners' again.
+    check_positions_at: Time,
     lanes: Lanes,
-    /// Connections with something to send.
-    dirty: VecDeque<ConnectionId>,
-    /// Some connection has much to send that its socket was not offered yet. What has come and what
-    /// backends ask waits until it was.
-    pressed: bool,
-    /// Calls that wait for that, or for a lane.
+    flush: Flush,
+    /// Calls that wait for the flush, or for a lane.
     paced: VecDeque<CallKey>,
     /// Outputs that are no writes and no batches.
     outputs: VecDeque<Output>,
     /// Where messages and frames are encoded before they are shared.
     scratch: Vec<u8>,
+    /// Frames of the publication that is being delivered; empty between.
+    made: Made,
     deflater: Deflater,
     inflater: Inflater,
     counters: Counters,
@@ -93,9 +132,14 @@ pub enum Output {
     Answer {
         /// The call, as the shell named it.
         call: CallId,
-        /// Body of a 200 answer, `application/json`.
+        /// The HTTP status.
+        status: u16,
+        /// The body, `application/json`.
         body: Vec<u8>,
     },
+    /// A token was signed with a key that is not known: fetch the keys anew, and hand them in by
+    /// [`Shard::set_keys`].
+    FetchKeys,
     /// Send what [`Shard::pending`] shows, then report [`Shard::handle_written`] and, if the kernel
     /// takes no more, [`Shard::handle_blocked`].
     Write {
@@ -120,9 +164,15 @@ pub enum Output {
 #[derive(Debug)]
 enum Pending {
     /// A client's subscribe.
-    Subscribe(AskedSubscribe),
+    Subscribe(Box<AskedSubscribe>),
     /// A client's publish, whose reply has this id.
     Publish { connection: ConnectionId, ticket: Ticket, id: u32 },
+    /// A client's question about a topic, whose reply has this id.
+    Query { connection: ConnectionId, ticket: Ticket, id: u32 },
+    /// Whether a user may have this connection.
+    Attend { connection: ConnectionId },
+    /// A question of a call about a topic.
+    CallTold { call: CallKey, operation: usize },
     /// One publication of a call.
     CallPublish { call: CallKey, operation: usize, item: usize },
     /// A question of a call to every shard, and how many have not answered.
@@ -130,21 +180,32 @@ enum Pending {
 }
 
 /// A subscribe on its way to the owner and back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct AskedSubscribe {
     connection: ConnectionId,
     topic: TopicRef,
-    ticket: Ticket,
-    id: u32,
+    answerer: Answerer,
+    noted: Noted,
     /// It was unsubscribed before it began.
     ended: bool,
+}
+
+/// How a client learns that it is subscribed.
+#[derive(Clone, Copy, Debug)]
+enum Answerer {
+    /// By the reply to its command.
+    Reply { ticket: Ticket, id: u32 },
+    /// By the reply to its connect.
+    Connect,
+    /// By a push, because a backend ordered it.
+    Backend(OrderKey),
 }
 
 impl Shard {
     /// A shard without connections. `seed` must be unpredictable outside tests.
     pub fn new(
         place: Place,
-        settings: Arc<Settings>,
+        settings: Rc<Settings>,
         node: Arc<NodeInfo>,
         seed: [u8; 32],
         now: Time,
@@ -160,30 +221,53 @@ impl Shard {
         );
         Self {
             place,
-            settings,
             node,
             random,
             owners: RandomState::with_seeds(high, low, high.rotate_left(32), !low),
             anonymous: "".into(),
             no_tags: Arc::from([]),
             now,
+            unix_zero_ms: 0,
+            keys: Arc::default(),
             draining: false,
-            connections: SlotMap::with_key(),
+            connections: Connections::default(),
+            unknown_keys: UnknownKeys::new(hasher.clone()),
             local: LocalTopics::new(hasher.clone()),
-            owned: OwnedTopics::new(hasher),
+            owned: OwnedTopics::new(hasher.clone(), settings.history.shard_bytes_max),
+            answers: Answers::new(hasher.clone()),
+            local_users: HashMap::with_hasher(hasher.clone()),
+            counted_users: HashMap::with_hasher(hasher),
             requests: SlotMap::with_key(),
             calls: SlotMap::with_key(),
+            orders: SlotMap::with_key(),
             timers: Timers::new(now),
+            expiry_timers: Timers::new(now),
+            topic_timers: Timers::new(now),
+            watched: 0,
+            check_positions_at: now.after(settings.client.position_check_interval),
             lanes: Lanes::new(place),
-            dirty: VecDeque::new(),
-            pressed: false,
+            flush: Flush::new(settings.client.outbox_bytes_max),
             paced: VecDeque::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
+            made: Made::new(),
             deflater,
             inflater: Inflater::default(),
             counters: Counters::default(),
+            settings,
         }
+    }
+
+    /// Sets the wall clock: what it showed at the node's start, as it goes now, in Unix
+    /// milliseconds. Nothing but the validity of tokens depends on it.
+    pub fn set_wall_clock(&mut self, unix_zero_ms: u64) {
+        self.unix_zero_ms = unix_zero_ms;
+    }
+
+    /// Sets what tokens may be signed with. Sessions that exist are not asked again.
+    pub fn set_keys(&mut self, keys: Arc<Keys>) {
+        self.keys = keys;
+        self.unknown_keys.fetched();
     }
 
     /// Takes what another shard sent.
@@ -222,7 +306,7 @@ impl Shard {
             if let Some(write) = self.next_write() {
                 return Some(write);
             }
-            self.pressed = false;
+            self.flush.relax();
             if !self.take_up() {
                 return None;
             }
@@ -231,7 +315,7 @@ impl Shard {
 
     /// The next connection that has something to send.
     fn next_write(&mut self) -> Option<Output> {
-        while let Some(id) = self.dirty.pop_front() {
+        while let Some(id) = self.flush.pop() {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.dirty = false;
                 if connection.has_output() && !connection.blocked {
@@ -259,7 +343,7 @@ impl Shard {
 
     /// Whether what can wait for the next flush must.
     fn must_pace(&mut self) -> bool {
-        self.pressed || self.lanes.is_filling()
+        self.flush.is_pressed() || self.lanes.is_filling()
     }
 
     /// What a connection has to send, in order.
@@ -271,7 +355,9 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         Counters {
             connections: self.connections.len() as u64,
-            topics: self.owned.count() as u64,
+            topics: self.owned.heard() as u64,
+            topics_kept: self.owned.count() as u64,
+            history_bytes: self.owned.bytes() as u64,
             ..self.counters
         }
     }
@@ -295,20 +381,37 @@ impl Shard {
     /// Takes one message, of another shard or of this one.
     fn receive(&mut self, from: ShardIndex, message: Message) {
         match message {
-            Message::Join { name, topic, request } => self.own_join(from, name, topic, request),
-            Message::Part { name, topic } => self.owned.part(&name, from, topic),
+            Message::Join { name, topic, request, wants } => {
+                self.own_join(from, &name, topic, request, wants.as_deref());
+            }
+            Message::Part { name, topic } => self.own_part(from, &name, topic),
+            Message::Leave { name, flow, info } => self.own_leave(&name, flow, &info),
+            Message::Renew { name, info } => self.own_renew(&name, info),
             Message::Publish { publish, request } => self.own_publish(from, publish, request),
             Message::Ask { query, request } => self.answer_query(from, &query, request),
-            Message::Joined { request } => self.joined(request),
+            Message::AskOwner { name, query, asker, request } => {
+                self.own_query(from, &name, &query, asker, request);
+            }
+            Message::Check { name, topic } => self.own_check(from, &name, topic),
+            Message::Attend { user, connection, request } => {
+                self.own_attend(from, user, connection, request);
+            }
+            Message::Absent { user, connection } => self.own_absent(from, &user, connection),
+            Message::Joined { request, outcome } => self.joined(request, outcome),
             Message::Published { request, outcome } => self.published(request, outcome),
             Message::Deliver { topic, publication } => self.deliver(topic, &publication),
+            Message::Told { request, told } => self.told(request, *told),
+            Message::Checked { topic, position } => self.checked(topic, position),
+            Message::Announce { topic, news, info } => self.deliver_news(topic, news, &info),
             Message::Found { request, found } => self.found(request, *found),
+            Message::Attended { request, admitted } => self.attended(request, admitted),
+            Message::Supersede { connection } => self.superseded(connection),
         }
     }
 
     /// Takes what has come, until nothing is left or the sockets must be served first.
     fn settle(&mut self) {
-        while !self.pressed
+        while !self.flush.is_pressed()
             && let Some((from, message)) = self.lanes.pop_arrived()
         {
             self.receive(from, message);
@@ -325,5 +428,14 @@ impl Shard {
             return Err(Refusal::Overloaded);
         }
         Ok(self.requests.insert(pending))
+    }
+
+    /// Keeps a place for the reply to a command that another shard must answer.
+    fn reserve(&mut self, id: ConnectionId) -> Result<Ticket, Refusal> {
+        if self.requests_full() {
+            return Err(Refusal::Overloaded);
+        }
+        let connection = self.connections.get_mut(id);
+        connection.and_then(Connection::reserve).ok_or(Refusal::Overloaded)
     }
 }

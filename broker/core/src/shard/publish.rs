@@ -1,14 +1,16 @@
 //! Publishing, at the publisher's shard: what is checked before a publication crosses to its owner,
 //! and what its answer is for.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::message::Message;
 use super::{Pending, Shard};
+use crate::config::TopicOptions;
 use crate::fault::Refusal;
-use crate::ids::{ConnectionId, RequestId};
+use crate::ids::{ConnectionId, RequestId, ShardIndex};
 use crate::limits::PUBLICATION_OVERHEAD_BYTES;
-use crate::protocol::{Draft, Publish, Published, Reply, payload};
+use crate::protocol::{Draft, Publish, Published, Reply};
 use crate::session::policy;
 
 impl Shard {
@@ -21,28 +23,34 @@ impl Shard {
         data: Option<&[u8]>,
         stream: bool,
     ) -> Result<(), Refusal> {
-        policy::check_name(topic)?;
-        let Some(session) = self.connections.get(id).and_then(|found| found.session()) else {
+        let settings = Rc::clone(&self.settings);
+        let options = policy::named(&settings, topic)?;
+        let Some(connection) = self.connections.get(id) else {
             return Ok(());
         };
-        let subscribed = self.subscription(id, topic).is_some();
-        let options = policy::may_publish(&self.settings, &session.user, topic, subscribed)?;
-        policy::check_data(options, data)?;
+        let Some(session) = connection.session() else {
+            return Ok(());
+        };
+        let local = self.local.find(topic);
+        let subscribed = local.filter(|local| session.subscription(*local).is_some());
+        let info = Arc::clone(session.info_in(subscribed));
+        policy::may_publish(&settings, options, &info.user, subscribed.is_some())?;
+        let data = connection.adapter.payload(data.unwrap_or_default());
+        policy::check_data(options, &data)?;
         if !stream {
             return Err(Refusal::PermissionDenied);
         }
         let draft = Draft {
-            data: payload(data.unwrap_or_default()),
-            info: Some(session.info()),
+            data,
+            info: Some(info),
             tags: Arc::clone(&self.no_tags),
             skip_history: false,
+            delta: false,
         };
-        let publish = Publish { topic: self.local.name(topic), draft };
-        self.check_publish(&publish)?;
-        let Some(ticket) = self.connections.get_mut(id).and_then(|found| found.reserve()) else {
-            return Err(Refusal::Overloaded);
-        };
+        let publish = Publish { topic: self.local.name(local, topic), draft, once: None };
         let owner = self.owner(topic);
+        self.check_publish(&publish.draft, options, owner)?;
+        let ticket = self.reserve(id)?;
         let request = self.ask(Pending::Publish { connection: id, ticket, id: command })?;
         self.lanes.send(owner, Message::Publish { publish, request });
         Ok(())
@@ -54,12 +62,22 @@ impl Shard {
     ///
     /// [`Refusal::BadRequest`] if it is so large that no connection could ever be sent it,
     /// [`Refusal::Overloaded`] if the way to the owner is full.
-    pub(super) fn check_publish(&self, publish: &Publish) -> Result<(), Refusal> {
-        let bytes = publish.draft.encoded_bytes_max() + PUBLICATION_OVERHEAD_BYTES;
+    pub(super) fn check_publish(
+        &self,
+        draft: &Draft,
+        options: &TopicOptions,
+        owner: ShardIndex,
+    ) -> Result<(), Refusal> {
+        let bytes = if options.allow_delta {
+            draft.encoded_bytes_max_any_form()
+        } else {
+            draft.encoded_bytes_max()
+        };
+        let bytes = bytes + PUBLICATION_OVERHEAD_BYTES;
         if bytes > self.settings.client.outbox_bytes_max {
             return Err(Refusal::BadRequest);
         }
-        if self.lanes.overloaded(self.owner(&publish.topic)) || self.requests_full() {
+        if self.lanes.overloaded(owner) || self.requests_full() {
             return Err(Refusal::Overloaded);
         }
         Ok(())

@@ -1,7 +1,6 @@
-//! A timer wheel: one pending entry per connection, coarse on purpose, so that a mostly idle shard
-//! wakes rarely.
+//! A timer wheel: about one pending entry for each that has a timer, coarse on purpose, so that a
+//! mostly idle shard wakes rarely.
 
-use crate::ids::ConnectionId;
 use crate::time::Time;
 
 /// Milliseconds per slot.
@@ -10,30 +9,32 @@ const TICK_MS: u64 = 32;
 /// Slots; what lies further ahead than they reach (32 s) goes round again.
 const SLOTS: usize = 1024;
 
-/// An entry: whose timer, and the time for which it was armed.
-pub(super) type Entry = (ConnectionId, Time);
-
-/// Timers of the connections of one shard.
+/// Timers of the connections, or topics, of one shard. An entry says whose timer it is and the time
+/// for which it was armed.
 #[derive(Debug)]
-pub(super) struct Timers {
-    slots: Vec<Vec<Entry>>,
+pub(super) struct Timers<K> {
+    slots: Vec<Vec<(K, Time)>>,
     /// The tick that comes next.
     tick: u64,
     /// No entry fires before this tick; `None` = there are none.
     next: Option<u64>,
 }
 
-impl Timers {
+impl<K: Copy> Timers<K> {
     pub(super) fn new(now: Time) -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], tick: now.as_millis() / TICK_MS, next: None }
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            tick: now.as_millis() / TICK_MS,
+            next: None,
+        }
     }
 
     /// Arms a timer. It fires at `at` or up to a tick later.
-    pub(super) fn insert(&mut self, connection: ConnectionId, at: Time) {
+    pub(super) fn insert(&mut self, whose: K, at: Time) {
         let horizon = self.tick + SLOTS as u64 - 1;
         let tick = at.as_millis().div_ceil(TICK_MS).clamp(self.tick, horizon);
         if let Some(slot) = self.slots.get_mut(slot_of(tick)) {
-            slot.push((connection, at));
+            slot.push((whose, at));
             self.next = Some(self.next.map_or(tick, |next| next.min(tick)));
         }
     }
@@ -43,18 +44,25 @@ impl Timers {
         self.next.map(|tick| Time::from_millis(tick * TICK_MS))
     }
 
-    /// Moves the entries that are due to `due`, and those that went round to their new places.
-    pub(super) fn expire(&mut self, now: Time, due: &mut Vec<Entry>) {
+    /// Moves the entries that are due to `due`, and those that went round to their new places, if
+    /// `counts` says that they still count. Whatever is armed anew leaves an entry behind that does
+    /// not: kept until its time, such entries would fill the memory.
+    pub(super) fn expire(
+        &mut self,
+        now: Time,
+        due: &mut Vec<(K, Time)>,
+        counts: impl Fn(K, Time) -> bool,
+    ) {
         let last = now.as_millis() / TICK_MS;
         while let Some(next) = self.next.filter(|next| *next <= last) {
             self.tick = next + 1;
             let entries = self.slots.get_mut(slot_of(next)).map(std::mem::take).unwrap_or_default();
             self.next = self.occupied();
-            for (connection, at) in entries {
+            for (whose, at) in entries {
                 if at <= now {
-                    due.push((connection, at));
-                } else {
-                    self.insert(connection, at);
+                    due.push((whose, at));
+                } else if counts(whose, at) {
+                    self.insert(whose, at);
                 }
             }
         }
@@ -77,6 +85,7 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
+    use crate::ids::ConnectionId;
 
     #[test]
     fn every_timer_fires_once_and_within_a_tick_of_its_time() {
@@ -89,7 +98,7 @@ mod tests {
         let mut fired = Vec::new();
         for now in (0..101_000).step_by(7).map(Time::from_millis) {
             let mut due = Vec::new();
-            timers.expire(now, &mut due);
+            timers.expire(now, &mut due, |_, _| true);
             for (_, at) in due {
                 assert!(at <= now && now.as_millis() <= at.as_millis() + TICK_MS + 7);
                 fired.push(at.as_millis());
@@ -97,6 +106,24 @@ mod tests {
         }
         assert_eq!(fired, times);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn what_counts_no_more_is_gone_after_one_round() {
+        let mut ids = SlotMap::<ConnectionId, ()>::with_key();
+        let mut timers = Timers::new(Time::ZERO);
+        let (kept, at) = (ids.insert(()), Time::from_millis(300_000_000));
+        for _ in 0..1000 {
+            timers.insert(ids.insert(()), at);
+        }
+        timers.insert(kept, at);
+        let mut due = Vec::new();
+        for now in (0..=40_000).step_by(1000).map(Time::from_millis) {
+            timers.expire(now, &mut due, |whose, _| whose == kept);
+        }
+        assert_eq!(timers.slots.iter().map(Vec::len).sum::<usize>(), 1);
+        timers.expire(at, &mut due, |whose, _| whose == kept);
+        assert_eq!(due, [(kept, at)]);
     }
 
     #[test]
@@ -108,7 +135,7 @@ mod tests {
         let mut due = Vec::new();
         while due.is_empty() {
             assert!(now <= Time::from_millis(70_000 + TICK_MS));
-            timers.expire(now, &mut due);
+            timers.expire(now, &mut due, |_, _| true);
             now = timers.next().unwrap_or(now);
         }
         assert_eq!(due[0].1, Time::from_millis(70_000));

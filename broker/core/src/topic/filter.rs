@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use memchr::memmem::Finder;
 
-use crate::limits::{FILTER_DEPTH_MAX, FILTER_NODES_MAX};
+use crate::limits::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_NODES_MAX, TEXT_COST_BYTES};
 use crate::protocol::FilterNode;
 
 /// Why a filter is none. Answer [`Refusal::BadRequest`](crate::fault::Refusal::BadRequest).
@@ -64,10 +64,10 @@ impl Filter {
     /// # Errors
     ///
     /// [`Invalid`]: it breaks a rule of section 13, or is deeper or larger than
-    /// [`FILTER_DEPTH_MAX`] and [`FILTER_NODES_MAX`] allow.
+    /// [`FILTER_DEPTH_MAX`], [`FILTER_NODES_MAX`] and [`FILTER_BYTES_MAX`] allow.
     pub(crate) fn compile(node: &FilterNode) -> Result<Self, Invalid> {
         let mut tests = Vec::new();
-        let mut nodes_count = 1;
+        let (mut nodes_count, mut bytes) = (1, 0);
         let mut ahead = vec![Ahead {
             node,
             depth: 1,
@@ -80,6 +80,10 @@ impl Filter {
             let (yes, no) = (yes.unwrap_or(next), no.unwrap_or(next));
             let join = match node.op.as_str() {
                 "" => {
+                    bytes += texts_bytes(node);
+                    if bytes > FILTER_BYTES_MAX {
+                        return Err(Invalid("too many or too long texts"));
+                    }
                     tests.push(leaf(node, yes, no)?);
                     continue;
                 }
@@ -139,6 +143,12 @@ enum Join {
     And,
     Or,
     Not,
+}
+
+/// What the texts of a node take at most, once it is compiled.
+fn texts_bytes(node: &FilterNode) -> usize {
+    let texts = [&node.key, &node.val].into_iter().chain(&node.vals);
+    texts.map(|text| text.len() + TEXT_COST_BYTES).sum()
 }
 
 /// Compiles a node that has none below.
@@ -519,5 +529,23 @@ mod tests {
         let split = |leaves| joined("or", vec![wide(leaves), wide(leaves)]);
         assert!(Filter::compile(&split(FILTER_NODES_MAX / 2 - 2)).is_ok());
         assert!(Filter::compile(&split(FILTER_NODES_MAX / 2 - 1)).is_err());
+    }
+
+    /// A short text takes much more memory than it takes to send it.
+    #[test]
+    fn the_memory_of_texts_is_bounded() {
+        let texts_max = FILTER_BYTES_MAX / (TEXT_COST_BYTES + 1);
+        let many = |count| leaf_of("in", "", &vec!["v"; count]);
+        // Two for the key and the value.
+        assert!(Filter::compile(&many(texts_max - 2)).is_ok());
+        assert!(Filter::compile(&many(texts_max)).is_err());
+        let both = |count| joined("or", vec![many(count), many(count)]);
+        assert!(Filter::compile(&both(texts_max / 2 - 2)).is_ok());
+        assert!(Filter::compile(&both(texts_max / 2)).is_err());
+        for cmp in ["eq", "sw", "ew", "ct", "gt"] {
+            let long = |bytes| leaf_of(cmp, &"1".repeat(bytes), &[]);
+            assert!(Filter::compile(&long(FILTER_BYTES_MAX - 100)).is_ok());
+            assert!(Filter::compile(&long(FILTER_BYTES_MAX)).is_err());
+        }
     }
 }

@@ -1,20 +1,110 @@
 //! A topic at a shard with subscribers: who they are, in one contiguous list.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ahash::RandomState;
 use slotmap::SlotMap;
 
+use super::filter::Filter;
+use super::flow::Flow;
 use crate::ids::{ConnectionId, TopicRef};
+use crate::protocol::{Position, Publication};
+
+/// One subscriber of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) connection: ConnectionId,
+    pub(crate) flow: Flow,
+}
 
 /// A topic as one shard knows it.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) name: Arc<str>,
-    pub(crate) subscribers: Vec<ConnectionId>,
+    pub(crate) subscribers: Vec<Subscriber>,
     /// Subscribes whose answer has not come. The shard must not leave the topic before.
     pub(crate) asked: u32,
+    /// How far this shard has heard it.
+    pub(crate) position: Option<Position>,
+    /// What few topics need.
+    pub(crate) special: Option<Box<Special>>,
+}
+
+/// What a topic needs for subscribers with special wishes.
+#[derive(Debug, Default)]
+pub(crate) struct Special {
+    /// Subscribers whose position is watched over.
+    pub(crate) positioned: u32,
+    /// Subscribers that get deltas.
+    pub(crate) deltas: u32,
+    /// Subscribers that hear of joins and leaves.
+    pub(crate) hear_joins: u32,
+    /// What those that get deltas got last.
+    pub(crate) last: Option<Arc<Publication>>,
+    /// Of those that have one.
+    pub(crate) filters: BTreeMap<ConnectionId, Filter>,
+}
+
+impl Local {
+    /// Adds a subscriber; its index in the list.
+    pub(crate) fn add(
+        &mut self,
+        connection: ConnectionId,
+        flow: Flow,
+        filter: Option<Filter>,
+    ) -> u32 {
+        let index = u32::try_from(self.subscribers.len()).unwrap_or(u32::MAX);
+        if self.subscribers.capacity() == 0 {
+            // Most topics of most nodes have one subscriber.
+            self.subscribers.reserve_exact(1);
+        }
+        self.subscribers.push(Subscriber { connection, flow });
+        self.count(flow, 1);
+        if let Some(filter) = filter {
+            self.special.get_or_insert_default().filters.insert(connection, filter);
+        }
+        index
+    }
+
+    /// Removes the subscriber at an index; the one that has its index now, if any has.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<ConnectionId> {
+        if index >= self.subscribers.len() {
+            debug_assert!(false, "a subscription knows its place");
+            return None;
+        }
+        let Subscriber { connection, flow } = self.subscribers.swap_remove(index);
+        self.count(flow, -1);
+        if flow.contains(Flow::FILTERED)
+            && let Some(special) = &mut self.special
+        {
+            special.filters.remove(&connection);
+        }
+        if self.subscribers.is_empty() {
+            self.special = None;
+        }
+        self.subscribers.get(index).map(|moved| moved.connection)
+    }
+
+    fn count(&mut self, flow: Flow, by: i32) {
+        const SPECIAL: Flow = Flow::POSITIONED.union(Flow::DELTA).union(Flow::HEARS_JOINS);
+        if !flow.intersects(SPECIAL) {
+            return;
+        }
+        let special = self.special.get_or_insert_default();
+        for (bit, count) in [
+            (Flow::POSITIONED, &mut special.positioned),
+            (Flow::DELTA, &mut special.deltas),
+            (Flow::HEARS_JOINS, &mut special.hear_joins),
+        ] {
+            if flow.contains(bit) {
+                *count = count.saturating_add_signed(by);
+            }
+        }
+        if special.deltas == 0 {
+            special.last = None;
+        }
+    }
 }
 
 /// The topics that a shard has subscribers of, or asked for.
@@ -33,9 +123,10 @@ impl LocalTopics {
         self.by_name.get(name).copied()
     }
 
-    /// A name to send along: the one that is shared, where there is one.
-    pub(crate) fn name(&self, name: &str) -> Arc<str> {
-        self.by_name.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name))
+    /// A name to send along: the one that is shared, where the topic was found here.
+    pub(crate) fn name(&self, found: Option<TopicRef>, name: &str) -> Arc<str> {
+        let local = found.and_then(|topic| self.topics.get(topic));
+        local.map_or_else(|| name.into(), |local| Arc::clone(&local.name))
     }
 
     pub(crate) fn find_or_insert(&mut self, name: &str) -> TopicRef {
@@ -43,8 +134,13 @@ impl LocalTopics {
             return topic;
         }
         let name: Arc<str> = name.into();
-        let local = Local { name: Arc::clone(&name), subscribers: Vec::new(), asked: 0 };
-        let topic = self.topics.insert(local);
+        let topic = self.topics.insert(Local {
+            name: Arc::clone(&name),
+            subscribers: Vec::new(),
+            asked: 0,
+            position: None,
+            special: None,
+        });
         self.by_name.insert(name, topic);
         topic
     }
@@ -71,8 +167,8 @@ impl LocalTopics {
         Some(name)
     }
 
-    /// Every topic with its number of subscribers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.topics.values().map(|local| (&local.name, local.subscribers.len()))
+    /// Every topic.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TopicRef, &Local)> {
+        self.topics.iter()
     }
 }

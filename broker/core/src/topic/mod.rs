@@ -1,11 +1,18 @@
 //! Topics, from both sides: the owner's (unit of order) and that of a shard with subscribers.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "comes with histories"))]
 mod delta;
-#[cfg_attr(not(test), expect(dead_code, reason = "comes with subscriptions that filter"))]
 mod filter;
+mod flow;
+mod history;
 mod local;
+mod once;
 mod owned;
+mod presence;
 
+pub(crate) use delta::{Boundaries, delta};
+pub(crate) use filter::Filter;
+pub(crate) use flow::Flow;
+pub(crate) use history::{Bounds, cost};
 pub(crate) use local::LocalTopics;
+pub(crate) use once::Answers;
 pub(crate) use owned::OwnedTopics;

@@ -11,6 +11,7 @@ mod stream;
 #[path = "../wire/mod.rs"]
 mod wire;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
@@ -55,7 +56,7 @@ impl Server {
             compression_min_bytes: 40,
             ..ClientSettings::default()
         };
-        let settings = Arc::new(Settings { client, topics, ..Settings::default() });
+        let settings = Rc::new(Settings { client, topics, ..Settings::default() });
         let id = uuid::Uuid::from_u128(1);
         let node = Arc::new(NodeInfo { id, name: "node".to_owned(), version: "0".to_owned() });
         let place = Place { index: ShardIndex(0), count: 1 };

@@ -4,18 +4,42 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fanwire_core::{ConnectionId, PingStyle};
 
-use crate::message::{Message, Push};
-use crate::model::{Model, Seen, Tick, Violation, ensure};
+use crate::history::AskedHistory;
+use crate::model::{Model, Tick, Violation, ensure};
 use crate::plan::{Drain, Rules};
+use crate::recovery::Subscribing;
+use crate::topics::Since;
 use crate::wire;
 
 /// A command whose reply is awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Connect,
-    Subscribe { topic: usize, sent: Tick },
-    Unsubscribe { topic: usize },
-    Publish { number: usize },
+    /// With what it wants to be subscribed to from the beginning.
+    Connect(Vec<Subscribing>),
+    Subscribe(Box<Subscribing>),
+    Unsubscribe {
+        topic: usize,
+    },
+    Publish {
+        number: usize,
+    },
+    History(Box<AskedHistory>),
+    Presence {
+        topic: usize,
+        sent: Tick,
+    },
+    PresenceStats {
+        topic: usize,
+    },
+}
+
+/// Where a client is in a topic, as it keeps it for later.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) epoch: String,
+    pub(crate) offset: u64,
+    /// Until when the topic was in use at least.
+    pub(crate) used_ms: u64,
 }
 
 /// Where the client is in its life.
@@ -38,6 +62,8 @@ pub(crate) struct Client {
     pub(crate) connection: ConnectionId,
     pub(crate) pings: PingStyle,
     pub(crate) phase: Phase,
+    /// Who it is.
+    pub(crate) user: usize,
     /// The id that the broker gave it.
     pub(crate) id: Option<String>,
     /// Bytes on their way to the broker.
@@ -48,10 +74,19 @@ pub(crate) struct Client {
     pub(crate) blocked: bool,
     pub(crate) awaited: VecDeque<(u32, Asked)>,
     /// How many of these were read before the node began to go down, where that is known.
-    in_hand: Option<usize>,
+    pub(crate) in_hand: Option<usize>,
     next_command: u32,
     /// Topics it is subscribed to as far as it has read, with their intervals.
     pub(crate) live: BTreeMap<usize, usize>,
+    /// Topics of its connect whose subscriptions were ended before it read the reply, until it has
+    /// read that.
+    pub(crate) omitted: BTreeSet<usize>,
+    /// When it read that a subscribe was refused although it had begun at the broker, by topic.
+    pub(crate) undone: BTreeMap<usize, Tick>,
+    /// Its positions, those of earlier subscriptions and connections included.
+    pub(crate) held: BTreeMap<usize, Held>,
+    /// Another connection goes on in its place.
+    pub(crate) returned: bool,
     /// Close codes that backends have asked for.
     pub(crate) closes: BTreeSet<u16>,
     /// How often backends have asked to unsubscribe it, by topic.
@@ -83,6 +118,7 @@ impl Client {
         shard: usize,
         connection: ConnectionId,
         pings: PingStyle,
+        user: usize,
     ) -> Self {
         Self {
             index,
@@ -90,6 +126,7 @@ impl Client {
             connection,
             pings,
             phase: Phase::Open,
+            user,
             id: None,
             uplink: VecDeque::new(),
             downlink: Vec::new(),
@@ -98,6 +135,10 @@ impl Client {
             in_hand: None,
             next_command: 1,
             live: BTreeMap::new(),
+            omitted: BTreeSet::new(),
+            undone: BTreeMap::new(),
+            held: BTreeMap::new(),
+            returned: false,
             closes: BTreeSet::new(),
             unsubscribes: BTreeMap::new(),
             unsubscribed: BTreeMap::new(),
@@ -138,7 +179,7 @@ impl Client {
         }
     }
 
-    fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         self.pings_read += 1;
         self.owed_pongs += 1;
         self.late_before = std::mem::take(&mut self.late);
@@ -155,6 +196,56 @@ impl Client {
             model.end(interval);
         }
         self.awaited.clear();
+    }
+
+    /// Whether it is gone and may go on where it was.
+    pub(crate) fn is_away(&self) -> bool {
+        self.phase == Phase::Gone && !self.returned && !self.held.is_empty()
+    }
+
+    /// Where it was in a topic.
+    pub(crate) fn held_since(&self, topic: usize) -> Option<Since> {
+        let Held { epoch, offset, used_ms } = self.held.get(&topic)?.clone();
+        Some(Since { epoch, offset, held_ms: Some(used_ms) })
+    }
+
+    /// Whether nobody but itself can have ended its subscription to a topic.
+    pub(crate) fn is_safe(&self, topic: usize, rules: &Rules) -> bool {
+        let told = self.must_close || self.misbehaved || !self.closes.is_empty();
+        let ended = self.may_have_ended(topic);
+        let slow = rules.small_outbox || self.may_be_late() || self.owed_pongs > 0;
+        self.phase == Phase::Open && rules.drain == Drain::No && !told && !ended && !slow
+    }
+
+    /// Whether an end of its subscription is on the way, by its own command or by a backend.
+    pub(crate) fn may_have_ended(&self, topic: usize) -> bool {
+        let own = Asked::Unsubscribe { topic };
+        let others = self.unsubscribes.get(&topic).is_some_and(|count| *count > 0);
+        others || self.awaited.iter().any(|(_, asked)| *asked == own)
+    }
+
+    /// It is about to end its subscription to a topic by itself.
+    pub(crate) fn note_end(&mut self, topic: usize, rules: &Rules, model: &mut Model) {
+        if !self.is_safe(topic, rules) {
+            return;
+        }
+        if let Some(interval) = self.live.get(&topic) {
+            let now = model.now();
+            model.intervals[*interval].lived.get_or_insert(now);
+            if let Some(held) = self.held.get_mut(&topic)
+                && model.intervals[*interval].granted.positioned
+            {
+                held.used_ms = model.now_ms;
+            }
+        }
+    }
+
+    /// The same of all its subscriptions.
+    pub(crate) fn note_ends(&mut self, rules: &Rules, model: &mut Model) {
+        let topics: Vec<_> = self.live.keys().copied().collect();
+        for topic in topics {
+            self.note_end(topic, rules, model);
+        }
     }
 
     /// The shard reads no commands from here on. Which ones it has read is clear if none is under
@@ -223,6 +314,9 @@ impl Client {
         };
         let by = Some(self.index);
         ensure!(justified, by, None, "it was closed with {code}");
+        if code == 3008 {
+            model.count("closed as slow");
+        }
         self.phase = Phase::Told;
         if code == 3001 && rules.drain == Drain::Done {
             let done = self.in_hand.is_none_or(|left| left == 0);
@@ -238,120 +332,5 @@ impl Client {
     /// Its pongs are messages, which a node that goes down does not read.
     fn unheard(&self, rules: &Rules) -> bool {
         rules.drain != Drain::No && self.pings == PingStyle::Messages
-    }
-
-    fn message(&mut self, line: &[u8], rules: &Rules, model: &mut Model) -> Result<(), Violation> {
-        let by = Some(self.index);
-        if line == b"{}" {
-            ensure!(self.pings == PingStyle::Messages, by, None, "a ping message");
-            self.ping();
-            return Ok(());
-        }
-        let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
-            ensure!(false, by, None, "not understood: {}", String::from_utf8_lossy(line));
-            return Ok(());
-        };
-        if let Some(push) = message.push {
-            ensure!(message.id == 0 && self.id.is_some(), by, None, "a push before its time");
-            return self.push(push, rules, model);
-        }
-        let asked = self.awaited.pop_front();
-        ensure!(asked.is_some(), by, None, "a reply to nothing");
-        let Some((id, asked)) = asked else {
-            return Ok(());
-        };
-        ensure!(id == message.id, by, None, "a reply to {}, awaited: {id} {asked:?}", message.id);
-        if let Some(left) = &mut self.in_hand {
-            ensure!(*left > 0, by, None, "a reply to what came after the drain: {asked:?}");
-            *left -= 1;
-        }
-        match &message.error {
-            Some(error) => self.refused(asked, error.code, rules, model),
-            None => self.granted(asked, message, rules, model),
-        }
-    }
-
-    fn granted(
-        &mut self,
-        asked: Asked,
-        reply: Message<'_>,
-        rules: &Rules,
-        model: &mut Model,
-    ) -> Result<(), Violation> {
-        let by = Some(self.index);
-        match (asked, reply) {
-            (Asked::Connect, Message { connect: Some(connect), .. }) => {
-                self.id = Some(connect.client);
-            }
-            (Asked::Subscribe { topic, sent }, Message { subscribe: Some(_), .. }) => {
-                let before = self.live.contains_key(&topic);
-                ensure!(!before, by, Some(topic), "subscribed although it was subscribed");
-                let room = self.live.len() < rules.topics_max;
-                ensure!(room, by, Some(topic), "subscribed above the limit");
-                let must_end = self.unsubscribed.get(&topic).is_some_and(|at| sent < *at);
-                self.live.insert(topic, model.begin(self.index, topic, sent, must_end));
-            }
-            (Asked::Unsubscribe { topic }, Message { unsubscribe: Some(_), .. }) => {
-                if let Some(interval) = self.live.remove(&topic) {
-                    model.end(interval);
-                }
-            }
-            (Asked::Publish { number }, Message { publish: Some(_), .. }) => model.acked(number)?,
-            (asked, _) => ensure!(false, by, None, "a reply of the wrong kind to {asked:?}"),
-        }
-        Ok(())
-    }
-
-    fn refused(
-        &mut self,
-        asked: Asked,
-        code: u64,
-        rules: &Rules,
-        model: &mut Model,
-    ) -> Result<(), Violation> {
-        let by = Some(self.index);
-        match (asked, code) {
-            (Asked::Subscribe { topic, .. }, 105) => {
-                let live = self.live.contains_key(&topic);
-                ensure!(live, by, Some(topic), "refused as subscribed although it was not");
-            }
-            (Asked::Subscribe { topic, .. }, 106) => {
-                let full = self.live.len() >= rules.topics_max;
-                ensure!(full, by, Some(topic), "refused as one topic too many");
-            }
-            (Asked::Publish { number }, 103) => {
-                let topic = model.publications[number].topic;
-                let allowed = !rules.subscribers_publish || self.live.contains_key(&topic);
-                ensure!(!allowed, by, Some(topic), "{number} was refused with 103");
-                model.refused(number, code)?;
-            }
-            (Asked::Publish { number }, _) => model.refused(number, code)?,
-            (asked, code) => ensure!(false, by, None, "{asked:?} was refused with {code}"),
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, push: Push<'_>, rules: &Rules, model: &mut Model) -> Result<(), Violation> {
-        let by = Some(self.index);
-        let topic = rules.topic(push.channel);
-        let Some(interval) = self.live.get(&topic).copied() else {
-            ensure!(false, by, Some(topic), "a push of a topic it is not subscribed to");
-            return Ok(());
-        };
-        if let Some(publication) = push.publication {
-            let info = publication.info.map(|info| info.client);
-            let label = publication.data.n;
-            let (offset, epoch) = (publication.offset, publication.epoch);
-            return model.seen(interval, Seen { label, offset, epoch, info });
-        }
-        let asked = self.unsubscribes.get_mut(&topic).filter(|count| **count > 0);
-        let unsubscribe = push.unsubscribe.is_some_and(|unsubscribe| unsubscribe.code == 2000);
-        ensure!(unsubscribe && asked.is_some(), by, Some(topic), "a push that nobody asked for");
-        if let Some(count) = asked {
-            *count -= 1;
-        }
-        self.live.remove(&topic);
-        model.end(interval);
-        Ok(())
     }
 }

@@ -35,7 +35,7 @@ impl World {
         self.close_closing()?;
         let call = self.calls.first_key_value();
         ensure!(call.is_none(), None, None, "without an answer: {call:?}");
-        verdict::check(&self.model)?;
+        verdict::check(&self.model, false)?;
         self.check_publishers()?;
         self.nothing_left()
     }

@@ -2,12 +2,23 @@
 //! subscription with what its client saw, in the order of the simulation.
 //!
 //! Nothing in here asks the broker. A subscription runs from the client's reading of the reply to
-//! its reading of the end; the broker's own idea of it is not looked at.
+//! its reading of the end; the broker's own idea of it is not looked at. What a topic must still
+//! hold, and what it cannot, is in `past`.
 
 use std::collections::BTreeMap;
 
+use crate::members::Told;
+use crate::message::{Info, Published};
+use crate::past::Removal;
+use crate::plan::Rules;
+use crate::topics::Granted;
+use crate::users;
+
 /// Counts the events of a run; the order of everything.
 pub(crate) type Tick = u64;
+
+/// Which of the epochs that were ever named.
+pub(crate) type Epoch = usize;
 
 /// Longest line of a trace, in characters.
 const TRACE_LINE_MAX: usize = 400;
@@ -37,7 +48,8 @@ pub(crate) use ensure;
 /// Who published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Publisher {
-    Client(usize),
+    /// With its user.
+    Client(usize, usize),
     Call(u64),
 }
 
@@ -46,17 +58,22 @@ pub(crate) enum Publisher {
 pub(crate) struct Publication {
     pub(crate) topic: usize,
     pub(crate) publisher: Publisher,
+    /// Its data, in bytes.
+    pub(crate) bytes: usize,
     /// Its data is larger than the broker may accept.
     pub(crate) too_big: bool,
-    /// Whether it takes an offset (`skip_history` takes none).
+    /// Whether it takes an offset (`skip_history` and topics without history take none).
     pub(crate) placed: bool,
     pub(crate) sent: Tick,
+    pub(crate) sent_ms: u64,
     pub(crate) acked: Option<Tick>,
+    /// When it was first known to be published, in events and milliseconds.
+    pub(crate) known: Option<(Tick, u64)>,
     pub(crate) refused: bool,
     pub(crate) offset: Option<u64>,
-    pub(crate) epoch: Option<String>,
-    /// Which client its subscribers were told it comes from.
-    pub(crate) info: Option<Option<String>>,
+    pub(crate) epoch: Option<Epoch>,
+    /// Whom its subscribers were told that it comes from.
+    pub(crate) info: Option<Option<Info>>,
     /// Offset after which the ones without offset were seen.
     after: Option<u64>,
 }
@@ -66,11 +83,14 @@ pub(crate) struct Publication {
 pub(crate) struct Interval {
     pub(crate) client: usize,
     pub(crate) topic: usize,
+    pub(crate) granted: Granted,
     /// The subscribe was sent.
     pub(crate) asked: Tick,
     /// Its reply was read.
     pub(crate) begun: Tick,
     pub(crate) ended: Option<Tick>,
+    /// Until when it lived for sure, where its client has ended it without being driven to.
+    pub(crate) lived: Option<Tick>,
     /// A backend has ended it, whether the client knows already or not.
     pub(crate) must_end: bool,
     /// When the backend was told so. What is published later is not for this one.
@@ -79,16 +99,19 @@ pub(crate) struct Interval {
     pub(crate) barred: Vec<usize>,
     /// Publications in the order in which they were read.
     pub(crate) seen: Vec<usize>,
+    /// The epoch, where it was told.
+    pub(crate) epoch: Option<Epoch>,
+    /// How far it has come, where it was told.
     pub(crate) last_offset: Option<u64>,
+    /// Who joined (true) and left, as it was told.
+    pub(crate) heard: Vec<(bool, Info)>,
 }
 
-/// A publication as a client read it.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) label: u64,
-    pub(crate) offset: Option<u64>,
-    pub(crate) epoch: Option<String>,
-    pub(crate) info: Option<String>,
+impl Interval {
+    /// Whether it surely lived at this time.
+    pub(crate) fn lived_until(&self, tick: Tick) -> bool {
+        self.ended.is_none() || self.lived.is_some_and(|lived| tick < lived)
+    }
 }
 
 /// All that was seen from outside.
@@ -98,9 +121,24 @@ pub(crate) struct Model {
     pub(crate) intervals: Vec<Interval>,
     /// Publications by the label in their data and their topic: a broadcast bears one label.
     labels: BTreeMap<(u64, usize), usize>,
+    epochs: BTreeMap<(usize, String), Epoch>,
+    /// Publications by their places.
+    pub(crate) places: BTreeMap<(Epoch, u64), usize>,
+    /// When a topic with a history was used, first and last possible time in milliseconds.
+    pub(crate) uses: BTreeMap<usize, Vec<(u64, u64)>>,
+    pub(crate) removals: Vec<Removal>,
+    /// Who was told to be present.
+    pub(crate) told: Vec<Told>,
+    /// Clients by the ids that the broker gave them, with their users.
+    pub(crate) names: BTreeMap<String, (usize, usize)>,
+    /// When each client asked to be subscribed to each topic.
+    pub(crate) asks: BTreeMap<(usize, usize), Vec<Tick>>,
     tick: Tick,
+    pub(crate) now_ms: u64,
     /// So much is published that some of it may be refused.
     pub(crate) overload: bool,
+    /// How often things happened that should happen now and then.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What happened, in words, if the run is traced.
     pub(crate) trace: Option<Vec<String>>,
 }
@@ -115,7 +153,16 @@ impl Model {
         self.tick
     }
 
-    /// Writes a line of the trace. Clients are spelled `c3`, topics `t1`.
+    /// The event that happened last.
+    pub(crate) fn now(&self) -> Tick {
+        self.tick
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Writes a line of the trace. Clients are spelled `c3`, topics `"n1:t1"`.
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         let tick = self.tick;
         if let Some(trace) = &mut self.trace {
@@ -137,18 +184,26 @@ impl Model {
         topic: usize,
         publisher: Publisher,
         placed: bool,
-        too_big: bool,
+        data: &str,
+        rules: &Rules,
     ) -> usize {
         let number = self.publications.len();
         self.labels.insert((label, topic), number);
+        let user = match publisher {
+            Publisher::Client(_, user) => users::name(user),
+            Publisher::Call(_) => "",
+        };
         let sent = self.tick();
         self.publications.push(Publication {
             topic,
             publisher,
-            too_big,
-            placed,
+            bytes: data.len(),
+            too_big: rules.too_big(data, user),
+            placed: placed && rules.keeps(topic),
             sent,
+            sent_ms: self.now_ms,
             acked: None,
+            known: None,
             refused: false,
             offset: None,
             epoch: None,
@@ -165,7 +220,17 @@ impl Model {
         let topic = Some(publication.topic);
         ensure!(!publication.too_big, None, topic, "{number} is too big, but was published");
         publication.acked = Some(tick);
+        if publication.placed {
+            let used = (publication.sent_ms, self.now_ms);
+            self.uses.entry(self.publications[number].topic).or_default().push(used);
+        }
+        self.know(number);
         Ok(())
+    }
+
+    /// It is certain that this was published.
+    fn know(&mut self, number: usize) {
+        self.publications[number].known.get_or_insert((self.tick, self.now_ms));
     }
 
     /// The publisher was told that it was not published. Whether 103 is right is the caller's to
@@ -185,46 +250,30 @@ impl Model {
         Ok(())
     }
 
+    /// The number of an epoch that was named.
+    pub(crate) fn epoch(&mut self, topic: usize, epoch: &str) -> Epoch {
+        let next = self.epochs.len();
+        *self.epochs.entry((topic, epoch.to_owned())).or_insert(next)
+    }
+
     /// Somebody was told the place of a publication.
     pub(crate) fn place(
         &mut self,
         number: usize,
         offset: u64,
-        epoch: Option<String>,
+        epoch: Option<Epoch>,
     ) -> Result<(), Violation> {
         let publication = &mut self.publications[number];
         let topic = Some(publication.topic);
         let before = *publication.offset.get_or_insert(offset);
         ensure!(before == offset, None, topic, "{number} has offset {before} and {offset}");
         if let Some(epoch) = epoch {
-            let before = publication.epoch.get_or_insert_with(|| epoch.clone());
-            ensure!(*before == epoch, None, topic, "{number} has epoch {before} and {epoch}");
+            let before = *publication.epoch.get_or_insert(epoch);
+            ensure!(before == epoch, None, topic, "{number} is of two epochs");
+            let other = *self.places.entry((epoch, offset)).or_insert(number);
+            ensure!(other == number, None, topic, "{other} and {number} both have {offset}");
         }
         Ok(())
-    }
-
-    /// A client reads that it is subscribed.
-    pub(crate) fn begin(
-        &mut self,
-        client: usize,
-        topic: usize,
-        asked: Tick,
-        must_end: bool,
-    ) -> usize {
-        let begun = self.tick();
-        self.intervals.push(Interval {
-            client,
-            topic,
-            asked,
-            begun,
-            ended: None,
-            must_end,
-            end_told: None,
-            barred: Vec::new(),
-            seen: Vec::new(),
-            last_offset: None,
-        });
-        self.intervals.len() - 1
     }
 
     /// A client reads that it is subscribed no more, or is gone.
@@ -233,28 +282,44 @@ impl Model {
         self.intervals[interval].ended = Some(tick);
     }
 
-    /// A client reads a publication within a subscription.
-    pub(crate) fn seen(&mut self, interval: usize, seen: Seen) -> Result<(), Violation> {
+    /// A publication as somebody reads it, in whatever way: its number.
+    pub(crate) fn read(
+        &mut self,
+        by: Option<usize>,
+        topic: usize,
+        read: &Published,
+    ) -> Result<usize, Violation> {
+        let of = Some(topic);
+        let found = self.labels.get(&(read.data.n, topic)).copied();
+        ensure!(found.is_some(), by, of, "nobody published {} here", read.data.n);
+        let number = found.unwrap_or_default();
+        let publication = &mut self.publications[number];
+        let (published, bytes) = (publication.bytes, read.data.bytes());
+        ensure!(bytes == published, by, of, "{number} has {bytes} bytes instead of {published}");
+        ensure!(!publication.refused, by, of, "{number} was refused, but delivered");
+        let info = publication.info.get_or_insert_with(|| read.info.clone());
+        ensure!(*info == read.info, by, of, "{number} comes from {info:?} and {:?}", read.info);
+        let placed = publication.placed == read.offset.is_some();
+        ensure!(placed, by, of, "{number} was delivered with offset {:?}", read.offset);
+        self.know(number);
+        Ok(number)
+    }
+
+    /// A client reads a publication within a subscription, unasked.
+    pub(crate) fn seen(&mut self, interval: usize, read: &Published) -> Result<usize, Violation> {
         self.tick();
-        let Interval { client, topic, asked, last_offset, .. } = self.intervals[interval];
+        let Interval { client, topic, asked, last_offset, epoch, .. } = self.intervals[interval];
         let (by, of) = (Some(client), Some(topic));
-        let number = self.labels.get(&(seen.label, topic)).copied();
-        ensure!(number.is_some(), by, of, "nobody published {} here", seen.label);
-        let number = number.unwrap_or_default();
+        let number = self.read(by, topic, read)?;
         let twice = self.intervals[interval].seen.contains(&number);
         ensure!(!twice, by, of, "{number} was delivered twice");
         let publication = &mut self.publications[number];
-        ensure!(!publication.refused, by, of, "{number} was refused, but delivered");
         let early = publication.acked.is_some_and(|acked| acked < asked);
         ensure!(!early, by, of, "{number} was acknowledged before the subscribe was sent");
         let Interval { end_told, barred, .. } = &self.intervals[interval];
         let late = end_told.is_some_and(|told| publication.sent > told) || barred.contains(&number);
         ensure!(!late, by, of, "{number} was published after the subscription was ended");
-        let info = publication.info.get_or_insert_with(|| seen.info.clone());
-        ensure!(*info == seen.info, by, of, "{number} comes from {info:?} and {:?}", seen.info);
-        let placed = publication.placed == seen.offset.is_some();
-        ensure!(placed, by, of, "{number} was delivered with offset {:?}", seen.offset);
-        match (seen.offset, last_offset) {
+        match (read.offset, last_offset) {
             (Some(offset), Some(last)) => {
                 ensure!(offset == last + 1, by, of, "offset {offset} follows {last}");
             }
@@ -264,13 +329,17 @@ impl Model {
             }
             (_, None) => {}
         }
-        if let Some(offset) = seen.offset {
-            let named = (offset == 1) == seen.epoch.is_some();
-            ensure!(named, by, of, "offset {offset} comes with epoch {:?}", seen.epoch);
+        if let Some(offset) = read.offset {
+            let named = (offset == 1) == read.epoch.is_some();
+            ensure!(named, by, of, "offset {offset} comes with epoch {:?}", read.epoch);
+            let told = read.epoch.as_ref().map(|told| self.epoch(topic, told));
+            let agreed = told.is_none() || epoch.is_none() || told == epoch;
+            ensure!(agreed, by, of, "the epoch has changed while it was subscribed");
+            self.intervals[interval].epoch = epoch.or(told);
             self.intervals[interval].last_offset = Some(offset);
-            self.place(number, offset, seen.epoch)?;
+            self.place(number, offset, epoch.or(told))?;
         }
         self.intervals[interval].seen.push(number);
-        Ok(())
+        Ok(number)
     }
 }

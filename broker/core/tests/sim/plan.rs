@@ -1,12 +1,18 @@
 //! What a run is like: drawn from the seed before anything happens. Every run stresses something
 //! else, since what happens often in one hardly happens in another.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
+use fanwire_core::config::{
+    ClientSettings, HistorySettings, NodeInfo, Settings, TokenSettings, TopicOptions,
+};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
+
+use crate::topics::Topic;
+use crate::users::USERS;
 
 /// Bytes that core keeps free in an outbox beside the payload of a publication.
 const OVERHEAD_BYTES: usize = fanwire_core::limits::PUBLICATION_OVERHEAD_BYTES;
@@ -43,8 +49,8 @@ const ACTIONS: [(Action, u32); 14] = [
     (Action::Writable, 20),
     (Action::LaneFull, 10),
     (Action::LaneReady, 15),
-    (Action::Time, 8),
-    (Action::Drop, 4),
+    (Action::Time, 12),
+    (Action::Drop, 12),
     (Action::Leave, 4),
     (Action::Misbehave, 1),
 ];
@@ -52,12 +58,20 @@ const ACTIONS: [(Action, u32); 14] = [
 /// What the clients and the checks need to know of it.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(crate) topics: usize,
+    pub(crate) topics: Vec<Topic>,
     pub(crate) topics_max: usize,
     pub(crate) outbox_bytes_max: usize,
     pub(crate) small_outbox: bool,
+    /// Bytes that the histories of one shard may hold.
+    pub(crate) history_bytes_max: usize,
+    /// Publications that one subscribe may recover.
+    pub(crate) recovery_max: u64,
+    /// Publications that a client may be told at a time.
+    pub(crate) history_max: u64,
     /// Only subscribers may publish.
     pub(crate) subscribers_publish: bool,
+    /// Users that clients may be; the first one is nobody.
+    pub(crate) users: usize,
     pub(crate) ping_interval_ms: u64,
     pub(crate) drain: Drain,
 }
@@ -78,12 +92,27 @@ pub(crate) enum Drain {
 impl Rules {
     /// The index of a topic; one that does not exist if the name is not one of these.
     pub(crate) fn topic(&self, name: &str) -> usize {
-        name.strip_prefix('t').and_then(|index| index.parse().ok()).unwrap_or(usize::MAX)
+        self.topics.iter().position(|topic| topic.name == name).unwrap_or(usize::MAX)
     }
 
-    /// Whether a publication is larger than any outbox.
-    pub(crate) fn too_big(&self, data: &str) -> bool {
-        data.len() + OVERHEAD_BYTES > self.outbox_bytes_max
+    /// The name of a topic.
+    pub(crate) fn name(&self, topic: usize) -> &str {
+        &self.topics[topic].name
+    }
+
+    /// Whether a publication of somebody is larger than any outbox. His name may be spelled long.
+    pub(crate) fn too_big(&self, data: &str, user: &str) -> bool {
+        data.len() + 6 * user.len() + OVERHEAD_BYTES > self.outbox_bytes_max
+    }
+
+    /// Whether publications take offsets that clients see.
+    pub(crate) fn keeps(&self, topic: usize) -> bool {
+        self.topics[topic].keeps()
+    }
+
+    /// Longest time for which anything of a topic may be kept after its last use.
+    pub(crate) fn meta_ms_max(&self) -> u64 {
+        self.topics.iter().map(Topic::meta_ms).max().unwrap_or(0)
     }
 }
 
@@ -93,12 +122,14 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) steps: usize,
     pub(crate) rules: Rules,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Rc<Settings>,
     pub(crate) node: Arc<NodeInfo>,
     /// Percent of the writes that the socket takes whole.
     pub(crate) whole_writes: u32,
     /// Percent of the pings that are answered at once.
     pub(crate) pongs: u32,
+    /// Percent of the connects that may name topics.
+    pub(crate) connect_wishes: u32,
     weights: Vec<(Action, u32)>,
 }
 
@@ -106,8 +137,14 @@ impl Plan {
     pub(crate) fn new(random: &mut StdRng) -> Self {
         let topics = random.random_range(1..=4);
         let small_outbox = random.random_ratio(1, 4);
+        let subscribers_publish = random.random_ratio(1, 6);
+        // Nothing goes but by the size of a history, so that it is known what must be there.
+        let exact = random.random_ratio(1, 3);
+        let small_histories = !exact && random.random_ratio(1, 4);
         let rules = Rules {
-            topics,
+            topics: (0..topics)
+                .map(|index| Topic::draw(index, subscribers_publish, exact, random))
+                .collect(),
             topics_max: if random.random_ratio(1, 4) { random.random_range(1..=topics) } else { 9 },
             outbox_bytes_max: if small_outbox {
                 OVERHEAD_BYTES + random.random_range(100..3000)
@@ -115,7 +152,15 @@ impl Plan {
                 1 << 20
             },
             small_outbox,
-            subscribers_publish: random.random_ratio(1, 6),
+            history_bytes_max: if small_histories {
+                random.random_range(300..9_000)
+            } else {
+                1 << 28
+            },
+            recovery_max: if random.random_ratio(1, 5) { random.random_range(1..8) } else { 300 },
+            history_max: if random.random_ratio(1, 5) { random.random_range(1..8) } else { 300 },
+            subscribers_publish,
+            users: if random.random() { 1 } else { USERS },
             ping_interval_ms: random.random_range(10_000..=70_000),
             drain: Drain::No,
         };
@@ -124,20 +169,44 @@ impl Plan {
 
     /// Outboxes that hold everything.
     pub(crate) fn roomy(random: &mut StdRng) -> Self {
+        Self::uniform(1, 1 << 30, random)
+    }
+
+    /// So many topics that what one client missed of them does not fit into its outbox.
+    pub(crate) fn broad(random: &mut StdRng) -> Self {
+        Self::uniform(20, 64 * 1024, random)
+    }
+
+    fn uniform(topics: usize, outbox_bytes_max: usize, random: &mut StdRng) -> Self {
+        let options = TopicOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            allow_publish_for_client: true,
+            allow_publish_for_anonymous: true,
+            history_size: 10,
+            history_ttl: Duration::from_secs(60),
+            history_meta_ttl: Duration::from_secs(60),
+            allow_recovery: true,
+            ..TopicOptions::default()
+        };
         let rules = Rules {
-            topics: 1,
-            topics_max: 1,
-            outbox_bytes_max: 1 << 30,
-            small_outbox: false,
+            topics: (0..topics).map(|index| Topic::new(index, options.clone())).collect(),
+            topics_max: topics,
+            outbox_bytes_max,
+            small_outbox: outbox_bytes_max < 1 << 20,
+            history_bytes_max: 1 << 28,
+            recovery_max: 300,
+            history_max: 300,
             subscribers_publish: false,
+            users: 1,
             ping_interval_ms: 25_000,
             drain: Drain::No,
         };
-        Self::by(rules, random)
+        Self { connect_wishes: 0, ..Self::by(rules, random) }
     }
 
     fn by(rules: Rules, random: &mut StdRng) -> Self {
-        let settings = Arc::new(settings(&rules));
+        let settings = Rc::new(settings(&rules));
         let mut id = [0; 16];
         random.fill_bytes(&mut id);
         let id = uuid::Builder::from_random_bytes(id).into_uuid();
@@ -151,6 +220,7 @@ impl Plan {
             node: Arc::new(node),
             whole_writes: random.random_range(30..=100),
             pongs: random.random_range(80..=100),
+            connect_wishes: 25,
             weights: weights.into(),
         }
     }
@@ -170,23 +240,25 @@ impl Plan {
 }
 
 fn settings(rules: &Rules) -> Settings {
-    let topics = TopicOptions {
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: !rules.subscribers_publish,
-        allow_publish_for_subscriber: true,
-        allow_publish_for_anonymous: true,
-        history_size: 10,
-        history_ttl: Duration::from_secs(60),
-        ..TopicOptions::default()
-    };
     let client = ClientSettings {
         anonymous: true,
         outbox_bytes_max: rules.outbox_bytes_max,
         message_bytes_max: 1 << 20,
         topics_max: rules.topics_max,
+        recovery_publications_max: rules.recovery_max as usize,
+        history_publications_max: rules.history_max as usize,
+        position_check_interval: Duration::from_secs(5),
         ping_interval: Duration::from_millis(rules.ping_interval_ms),
+        token: TokenSettings { allow_without_exp: true, ..TokenSettings::default() },
         ..ClientSettings::default()
     };
-    Settings { client, topics, ..Settings::default() }
+    let namespaces = rules.topics.iter().enumerate();
+    Settings {
+        client,
+        namespaces: namespaces
+            .map(|(index, topic)| (Topic::namespace(index), topic.options.clone()))
+            .collect(),
+        history: HistorySettings { shard_bytes_max: rules.history_bytes_max },
+        ..Settings::default()
+    }
 }

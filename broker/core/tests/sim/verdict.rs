@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::members;
 use crate::model::{Interval, Model, Publisher, Tick, Violation, ensure};
 
-/// Checks everything that no single event shows.
-pub(crate) fn check(model: &Model) -> Result<(), Violation> {
+/// Checks everything that no single event shows. `settled`: nobody was driven away in the end.
+pub(crate) fn check(model: &Model, settled: bool) -> Result<(), Violation> {
     for interval in model.intervals.iter().filter(|interval| interval.ended.is_none()) {
         complete(model, interval)?;
     }
     same_end(model)?;
+    same_epoch(model)?;
+    same_order(model)?;
+    members::check(model, settled)?;
     for (topic, order) in orders(model)? {
         check_order(model, topic, &order)?;
     }
@@ -36,15 +40,56 @@ fn complete(model: &Model, interval: &Interval) -> Result<(), Violation> {
     Ok(())
 }
 
-/// All subscriptions of a topic that live have come to the same, last publication.
+/// All subscriptions of a topic that live have come to the same, last publication, and to the same
+/// offset.
 fn same_end(model: &Model) -> Result<(), Violation> {
     let mut ends = BTreeMap::new();
+    let mut offsets = BTreeMap::new();
     for interval in model.intervals.iter().filter(|interval| interval.ended.is_none()) {
-        let placed = |number: &&usize| model.publications[**number].placed;
-        if let Some(&last) = interval.seen.iter().rev().find(placed) {
+        let (client, topic) = (Some(interval.client), Some(interval.topic));
+        if let Some(&last) = interval.seen.last() {
             let end = *ends.entry(interval.topic).or_insert(last);
-            let (client, topic) = (Some(interval.client), Some(interval.topic));
             ensure!(end == last, client, topic, "subscriptions end with {end} and with {last}");
+        }
+        if let Some(last) = interval.last_offset {
+            let end = *offsets.entry(interval.topic).or_insert(last);
+            ensure!(end == last, client, topic, "subscriptions end at {end} and at {last}");
+        }
+    }
+    Ok(())
+}
+
+/// While a topic has a subscriber its epoch does not change.
+fn same_epoch(model: &Model) -> Result<(), Violation> {
+    let named: Vec<_> =
+        model.intervals.iter().filter_map(|one| one.epoch.map(|epoch| (one, epoch))).collect();
+    for (one, epoch) in &named {
+        for (other, changed) in &named {
+            let later = other.topic == one.topic && other.asked > one.begun;
+            if later && epoch != changed && one.lived_until(other.begun) {
+                let (client, topic) = (Some(other.client), Some(other.topic));
+                let before = one.client;
+                ensure!(false, client, topic, "another epoch, although c{before} was subscribed");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In topics that tell no offsets all subscribers see the same, in the same order: of any two
+/// publications that follow one another for one, nobody sees anything between.
+fn same_order(model: &Model) -> Result<(), Violation> {
+    let (mut next, mut previous) = (BTreeMap::new(), BTreeMap::new());
+    for interval in &model.intervals {
+        let plain = |number: &usize| {
+            model.publications[*number].offset.is_none() && interval.last_offset.is_none()
+        };
+        for pair in interval.seen.windows(2).filter(|pair| pair.iter().all(plain)) {
+            let (client, topic) = (Some(interval.client), Some(interval.topic));
+            let follower = *next.entry(pair[0]).or_insert(pair[1]);
+            let leader = *previous.entry(pair[1]).or_insert(pair[0]);
+            let same = follower == pair[1] && leader == pair[0];
+            ensure!(same, client, topic, "{pair:?}, but others saw {leader} and {follower}");
         }
     }
     Ok(())
@@ -59,8 +104,8 @@ fn orders(model: &Model) -> Result<Vec<(usize, Order)>, Violation> {
     let mut groups = Groups::new(model.publications.len());
     let mut epochs = BTreeMap::new();
     for (number, publication) in model.publications.iter().enumerate() {
-        if let Some(epoch) = &publication.epoch {
-            groups.join(*epochs.entry((publication.topic, epoch)).or_insert(number), number);
+        if let Some(epoch) = publication.epoch {
+            groups.join(*epochs.entry(epoch).or_insert(number), number);
         }
     }
     for interval in &model.intervals {
@@ -70,7 +115,7 @@ fn orders(model: &Model) -> Result<Vec<(usize, Order)>, Violation> {
         }
     }
     let mut orders: BTreeMap<usize, (usize, Order)> = BTreeMap::new();
-    let mut named: BTreeMap<usize, &String> = BTreeMap::new();
+    let mut named: BTreeMap<usize, usize> = BTreeMap::new();
     for (number, publication) in model.publications.iter().enumerate() {
         let Some(offset) = publication.offset else {
             continue;
@@ -85,7 +130,7 @@ fn orders(model: &Model) -> Result<Vec<(usize, Order)>, Violation> {
             Some(topic),
             "{number} and {other:?} both have offset {offset}"
         );
-        if let Some(epoch) = &publication.epoch {
+        if let Some(epoch) = publication.epoch {
             let before = *named.entry(group).or_insert(epoch);
             let text = "a client has seen epochs";
             ensure!(before == epoch, None, Some(topic), "{text} {before} and {epoch}");

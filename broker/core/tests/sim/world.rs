@@ -2,6 +2,7 @@
 //! backends and time. Nothing in here happens but by the seed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fanwire_core::{Batch, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time};
@@ -13,6 +14,7 @@ use crate::calls::Awaited;
 use crate::client::{Client, Phase};
 use crate::model::{Model, Violation, ensure};
 use crate::plan::{Action, Plan};
+use crate::users;
 
 /// What is on its way from one shard to another.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub(crate) calls_made: u64,
     /// Answers to questions, as they came.
     pub(crate) told: Vec<Value>,
+    /// The last count of clients and users of a topic.
+    pub(crate) stats: BTreeMap<usize, (u64, u64)>,
     pub(crate) model: Model,
     /// Faults have stopped.
     pub(crate) calm: bool,
@@ -56,18 +60,29 @@ impl World {
         Self::with(plan, random, shards, false)
     }
 
+    /// A node with many topics, and outboxes that do not hold what one may miss of all of them.
+    pub(crate) fn broad(shards: u16) -> Self {
+        let mut random = StdRng::seed_from_u64(0);
+        let plan = Plan::broad(&mut random);
+        Self::with(plan, random, shards, false)
+    }
+
     fn with(plan: Plan, mut random: StdRng, shards: u16, traced: bool) -> Self {
         let now = Time::from_millis(random.random_range(0..100_000));
         let shard = |index| {
             let mut seed = [0; 32];
             random.fill_bytes(&mut seed);
             let place = Place { index: ShardIndex(index), count: shards };
-            Shard::new(place, Arc::clone(&plan.settings), Arc::clone(&plan.node), seed, now)
+            let (settings, node) = (Rc::clone(&plan.settings), Arc::clone(&plan.node));
+            let mut shard = Shard::new(place, settings, node, seed, now);
+            shard.set_keys(users::keys());
+            shard
         };
         let shards: Vec<_> = (0..shards).map(shard).collect();
         let lanes = shards.iter().map(|_| shards.iter().map(|_| Lane::default()).collect());
         let lanes = lanes.collect();
         let mut model = Model::new(traced);
+        model.now_ms = now.as_millis();
         model.note(|| format!("{plan:?}"));
         Self {
             random,
@@ -79,6 +94,7 @@ impl World {
             calls: BTreeMap::new(),
             calls_made: 0,
             told: Vec::new(),
+            stats: BTreeMap::new(),
             model,
             calm: false,
         }
@@ -200,6 +216,7 @@ impl World {
     /// Time passes. What waits now may be too late then.
     pub(crate) fn pass(&mut self, millis: u64) {
         self.now = Time::from_millis(self.now.as_millis() + millis);
+        self.model.now_ms = self.now.as_millis();
         self.model.note(|| format!("{millis} ms pass"));
         for client in self.clients.iter_mut().filter(|client| client.phase != Phase::Gone) {
             let held = self.shards[client.shard].pending(client.connection).next().is_some();
@@ -221,12 +238,13 @@ impl World {
                 return Ok(done > 0);
             };
             match output {
+                Output::FetchKeys => unreachable!("the keys are known"),
                 Output::Send { to, batch } => {
                     let lane = &mut self.lanes[shard][to.as_usize()];
                     ensure!(!lane.full, None, None, "shard {shard} sends over a full lane");
                     lane.batches.push_back(batch);
                 }
-                Output::Answer { call, body } => self.answered(call, &body)?,
+                Output::Answer { call, body, .. } => self.answered(call, &body)?,
                 Output::Write { socket, connection } => self.write(shard, socket, connection)?,
                 Output::ShutdownWrite { socket } => {
                     let index = socket.0 as usize;
@@ -298,6 +316,10 @@ impl World {
         if client.phase == Phase::Gone {
             return;
         }
+        if !client.live.is_empty() && !self.calm {
+            self.model.count("dropped while subscribed");
+        }
+        client.note_ends(&self.plan.rules, &mut self.model);
         client.phase = Phase::Gone;
         client.end_all(&mut self.model);
         self.model.note(|| format!("c{index} hangs up"));

@@ -124,9 +124,13 @@ impl ClientError {
             Self::Closed { code: 1009, .. } => {
                 "the message is larger than the broker's client.message_bytes_max"
             }
-            Self::Closed { code: 3500 | 3501 | 3507, .. } => {
-                "does the broker admit clients without a token? set client.anonymous = true \
-                 there, or publish with --api-key"
+            Self::Closed { code: 3500, .. } => {
+                "the token must be signed with a key of the broker's [client.token], and that of a \
+                 topic be for this topic and user: compare with `fanwire token --help`"
+            }
+            Self::Closed { code: 3501 | 3507, .. } => {
+                "does the broker admit clients without a token? name one with --token, set \
+                 client.anonymous = true there, or publish with --api-key"
             }
             Self::Closed { .. } | Self::Lost(_) | Self::Unsubscribed { .. } => "",
             Self::Silent => "check --url, and whether the broker is overloaded",
@@ -134,6 +138,11 @@ impl ClientError {
                 "the part before the `:` is a namespace: add it to the broker's [namespaces]"
             }
             Self::Refused { code: 103, action, .. } => permission_remedy(action),
+            Self::Refused { code: 107, .. } => {
+                "a name is at most 255 bytes of printable ASCII, or what its namespace's \
+                 channel_regex wants; data what its publication_data_format wants"
+            }
+            Self::Refused { code: 109, .. } => "make a new token, as with `fanwire token`",
             Self::Refused { .. } => "",
             Self::ApiStatus(401) => "check --api-key: it must be one of the broker's api.keys",
             Self::ApiStatus(413) => "the data is larger than the broker's api.body_bytes_max",
@@ -159,6 +168,10 @@ impl ClientError {
 fn permission_remedy(action: &Action) -> &'static str {
     match action {
         Action::Connect => "",
+        Action::Subscribe(topic) if topic.starts_with('$') => {
+            "a topic whose name begins with `$` needs --topic-token, as from `fanwire token \
+             --channel TOPIC`, signed with a key of the broker's"
+        }
         Action::Subscribe(_) => {
             "allow it with the topic's options, such as allow_subscribe_for_client and \
              allow_subscribe_for_anonymous"

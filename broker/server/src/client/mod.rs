@@ -2,6 +2,7 @@
 //! Centrifugo protocol's JSON form. They share nothing with the broker.
 
 mod connection;
+mod credentials;
 mod endpoint;
 mod error;
 mod http;

@@ -3,6 +3,7 @@
 use std::io::{Read, stdin};
 
 use super::connection::Connection;
+use super::credentials::connection_token;
 use super::endpoint::Endpoint;
 use super::error::{Action, ClientError};
 use super::http;
@@ -24,14 +25,21 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), ClientError> {
     let publication = Publish { channel: &args.topic, data: &data };
     match &args.api_key {
         Some(api_key) => http::publish(&endpoint, api_key, &publication),
-        None => publish_as_client(&endpoint, publication),
+        None => {
+            let token = connection_token(args.token.as_ref());
+            publish_as_client(&endpoint, token.as_deref(), publication)
+        }
     }
 }
 
-fn publish_as_client(endpoint: &Endpoint, publication: Publish<'_>) -> Result<(), ClientError> {
+fn publish_as_client(
+    endpoint: &Endpoint,
+    token: Option<&str>,
+    publication: Publish<'_>,
+) -> Result<(), ClientError> {
     let mut connection = Connection::open(endpoint)?;
     let publish = Command { id: PUBLISH_ID, publish: Some(publication), ..Command::default() };
-    connection.send(&[Command::connect().line()?, publish.line()?])?;
+    connection.send(&[Command::connect(token).line()?, publish.line()?])?;
     loop {
         let line = connection.next_line()?;
         let reply: Reply<'_> = serde_json::from_str(&line)?;

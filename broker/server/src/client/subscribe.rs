@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::credentials::connection_token;
 use super::endpoint::Endpoint;
 use super::error::{Action, ClientError};
 use super::wire::{CONNECT_ID, Command, Push, Reply, Subscribe};
@@ -18,10 +19,14 @@ const DELAY_MAX: Duration = Duration::from_secs(20);
 /// Codes of the unsubscribe push from here on ask the client to subscribe again.
 const RESUBSCRIBE_CODE_MIN: u32 = 2500;
 
+/// The broker has subscribed us by itself, as the token told it to.
+const ALREADY_SUBSCRIBED: u32 = 105;
+
 /// What is left to do for one `fanwire sub`.
 struct Subscriber<'a> {
     args: &'a SubArgs,
     endpoint: Endpoint,
+    token: Option<String>,
     /// Publications to print before the end; `None` = no end.
     remaining: Option<u64>,
     /// Whether the broker has ever admitted us: an address that never worked is not retried.
@@ -37,6 +42,7 @@ struct Subscriber<'a> {
 pub(crate) fn subscribe(args: &SubArgs) -> Result<(), ClientError> {
     let mut subscriber = Subscriber {
         endpoint: Endpoint::parse(&args.url)?,
+        token: connection_token(args.token.as_ref()),
         remaining: args.count,
         was_connected: false,
         attempts: 0,
@@ -65,9 +71,9 @@ impl Subscriber<'_> {
     /// Returns when all publications that were asked for are printed.
     fn run_connection(&mut self) -> Result<(), ClientError> {
         let mut connection = Connection::open(&self.endpoint)?;
-        let mut lines = vec![Command::connect().line()?];
+        let mut lines = vec![Command::connect(self.token.as_deref()).line()?];
         for (id, topic) in (CONNECT_ID + 1..).zip(&self.args.topics) {
-            lines.push(subscribe_line(id, topic)?);
+            lines.push(self.subscribe_line(id, topic)?);
         }
         connection.send(&lines)?;
         loop {
@@ -84,6 +90,11 @@ impl Subscriber<'_> {
         }
     }
 
+    fn subscribe_line(&self, id: u32, topic: &str) -> Result<String, ClientError> {
+        let subscribe = Some(Subscribe { channel: topic, token: self.args.topic_token.as_deref() });
+        Ok(Command { id, subscribe, ..Command::default() }.line()?)
+    }
+
     fn take_reply(
         &mut self,
         connection: &mut Connection,
@@ -92,7 +103,8 @@ impl Subscriber<'_> {
         // Ids count up from the connect command's: then the topics in their order.
         let topic = reply.id.checked_sub(CONNECT_ID + 1).map(|index| index as usize);
         let topic = topic.and_then(|index| self.args.topics.get(index));
-        if let Some(error) = reply.error {
+        let error = reply.error;
+        if let Some(error) = error.filter(|error| error.code != ALREADY_SUBSCRIBED) {
             let action = topic.cloned().map_or(Action::Connect, Action::Subscribe);
             return Err(ClientError::refused(action, error));
         }
@@ -122,7 +134,7 @@ impl Subscriber<'_> {
         let index = self.args.topics.iter().position(|topic| *topic == push.channel);
         match index.and_then(|index| u32::try_from(index).ok()) {
             Some(index) if unsubscribe.code >= RESUBSCRIBE_CODE_MIN => {
-                connection.send(&[subscribe_line(CONNECT_ID + 1 + index, &push.channel)?])
+                connection.send(&[self.subscribe_line(CONNECT_ID + 1 + index, &push.channel)?])
             }
             _ => Err(ClientError::Unsubscribed {
                 topic: push.channel,
@@ -131,11 +143,6 @@ impl Subscriber<'_> {
             }),
         }
     }
-}
-
-fn subscribe_line(id: u32, topic: &str) -> Result<String, ClientError> {
-    let subscribe = Some(Subscribe { channel: topic });
-    Ok(Command { id, subscribe, ..Command::default() }.line()?)
 }
 
 fn delay(attempts: u32) -> Duration {

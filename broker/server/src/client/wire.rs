@@ -24,6 +24,8 @@ pub(super) struct Command<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Connect<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     name: &'a str,
     version: &'a str,
 }
@@ -31,6 +33,8 @@ pub(super) struct Connect<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Subscribe<'a> {
     pub(super) channel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<&'a str>,
 }
 
 /// A publication to be made; the body of `/api/publish` too.
@@ -92,10 +96,10 @@ pub(super) struct Unsubscribe {
     pub(super) reason: String,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
     /// The command that every connection begins with.
-    pub(super) fn connect() -> Self {
-        let connect = Connect { name: "fanwire", version: env!("CARGO_PKG_VERSION") };
+    pub(super) fn connect(token: Option<&'a str>) -> Self {
+        let connect = Connect { token, name: "fanwire", version: env!("CARGO_PKG_VERSION") };
         Self { id: CONNECT_ID, connect: Some(connect), ..Self::default() }
     }
 
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn commands_have_only_what_is_set() {
-        let subscribe = Some(Subscribe { channel: "news" });
+        let subscribe = Some(Subscribe { channel: "news", token: None });
         let command = Command { id: 2, subscribe, ..Command::default() };
         assert_eq!(command.line().unwrap(), r#"{"id":2,"subscribe":{"channel":"news"}}"#);
     }

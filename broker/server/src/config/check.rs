@@ -1,21 +1,23 @@
 //! From what is written to what it means: ranges, and relations between keys. Every number that
 //! becomes a limit is checked here, once, so that nobody has to doubt it later.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use std::{fmt, iter};
 
-use fanwire_core::config::{ClientSettings, Settings, TopicOptions};
+use fanwire_core::config::{ClientSettings, HistorySettings, PersonalTopic, Settings};
 use fanwire_core::limits::PUBLICATION_OVERHEAD_BYTES;
 
-use super::raw::{RawClient, RawConfig, RawTopicOptions};
+use super::raw::{RawClient, RawConfig};
 use super::text::{spelled_duration, spelled_size};
-use super::{Config, token};
+use super::{Config, token, topics};
 use crate::log;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+const TIB: usize = 1024 * 1024 * MIB;
 
 const SHARDS_MAX: usize = 1024;
 /// Shorter keys can be guessed over the network.
@@ -27,14 +29,18 @@ const COMPRESSION_MIN_BYTES: RangeInclusive<usize> = 0..=64 * MIB;
 const OUTBOX_BYTES: RangeInclusive<usize> = KIB + PUBLICATION_OVERHEAD_BYTES..=1024 * MIB;
 /// A session finds its subscriptions by walking them.
 const TOPICS: RangeInclusive<usize> = 1..=65_536;
-const HISTORY_SIZE_MAX: usize = 1_000_000;
+const HISTORY_BYTES: RangeInclusive<usize> = MIB..=TIB;
+/// Publications that one reply may hold.
+const REPLY_PUBLICATIONS_MAX: usize = 100_000;
+const PRESENCE_MEMBERS: RangeInclusive<usize> = 1..=1_000_000;
+const USER_CONNECTIONS_MAX: usize = 1_000_000;
+const POSITION_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// Clients are told the interval in whole seconds, and 0 would mean no pings.
 const PING_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// Timers tick at 32 ms and an idle shard wakes on a grid of 128 ms: less could not be kept.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 /// How much longer than its token something may live.
 const EXPIRED_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
-const TTL_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A value, or values together, that cannot be used.
 #[derive(Debug)]
@@ -48,10 +54,6 @@ pub(super) struct Violation {
 /// What is allowed, but probably not what the operator wants.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// Options that are known and switched on, and that this version does not act on yet.
-    WithoutEffect(Vec<String>),
-    /// Sections that ask for history, of which this version keeps nothing.
-    NothingKept(Vec<String>),
     /// No client can be admitted.
     NobodyMayConnect,
     /// Keys in `[client.subscription_token]`, which is not switched on.
@@ -67,16 +69,6 @@ pub(crate) enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WithoutEffect(keys) => {
-                let verb = if keys.len() == 1 { "has" } else { "have" };
-                write!(f, "{} {verb} no effect in this version", keys.join(", "))
-            }
-            Self::NothingKept(sections) => write!(
-                f,
-                "history_size and history_ttl in {}: nothing is kept in this version, they only \
-                 make offset and epoch visible",
-                sections.join(", ")
-            ),
             Self::NobodyMayConnect => f.write_str(
                 "no client may connect, for there is no key for tokens: give one in \
                  [client.token], as in hmac_secret_key, or set client.anonymous = true",
@@ -128,20 +120,7 @@ pub(super) fn check(raw: &RawConfig) -> Result<Config, Violation> {
 
 /// What the operator should know about a configuration that can be used.
 pub(super) fn warnings(raw: &RawConfig) -> Vec<Warning> {
-    let (mut without_effect, mut nothing_kept) = (Vec::new(), Vec::new());
-    let namespaces = raw.namespaces.iter();
-    let namespaces = namespaces.map(|(name, options)| (format!("namespaces.{name}"), options));
-    for (section, options) in iter::once(("topics".to_owned(), &raw.topics)).chain(namespaces) {
-        without_effect.extend(options_without_effect(&section, options));
-        nothing_kept.extend((options.history_size > 0).then(|| format!("[{section}]")));
-    }
     let mut warnings = Vec::new();
-    if !without_effect.is_empty() {
-        warnings.push(Warning::WithoutEffect(without_effect));
-    }
-    if !nothing_kept.is_empty() {
-        warnings.push(Warning::NothingKept(nothing_kept));
-    }
     if !raw.client.anonymous && !raw.client.insecure && !raw.client.token.has_keys() {
         warnings.push(Warning::NobodyMayConnect);
     }
@@ -165,9 +144,12 @@ pub(super) fn warnings(raw: &RawConfig) -> Vec<Warning> {
 fn settings(raw: &RawConfig) -> Result<Settings, Violation> {
     let mut settings = Settings {
         client: client_settings(&raw.client)?,
-        topics: topic_options("topics", &raw.topics)?,
-        ..Settings::default()
+        topics: topics::options("topics", &raw.topics)?,
+        namespaces: BTreeMap::new(),
+        history: HistorySettings { shard_bytes_max: raw.history.shard_bytes_max },
     };
+    let spell = spelled_size;
+    within("history.shard_bytes_max", raw.history.shard_bytes_max, &HISTORY_BYTES, spell)?;
     for (name, options) in &raw.namespaces {
         let section = format!("namespaces.{name}");
         if !is_namespace_name(name) {
@@ -177,7 +159,19 @@ fn settings(raw: &RawConfig) -> Result<Settings, Violation> {
                 remedy: "use two or more of A-Z, a-z, 0-9, - and _".to_owned(),
             });
         }
-        settings.namespaces.insert(name.clone(), topic_options(&section, options)?);
+        settings.namespaces.insert(name.clone(), topics::options(&section, options)?);
+    }
+    if let Some(PersonalTopic { namespace, .. }) = &settings.client.personal_topic
+        && !namespace.is_empty()
+        && !settings.namespaces.contains_key(namespace)
+    {
+        return Err(Violation {
+            keys: vec!["client.personal_topic.namespace".to_owned()],
+            cause: format!("there is no namespace {namespace:?}"),
+            remedy: "add its section [namespaces.NAME], or write \"\" for topics outside every \
+                     namespace"
+                .to_owned(),
+        });
     }
     Ok(settings)
 }
@@ -188,6 +182,42 @@ fn is_namespace_name(name: &str) -> bool {
 }
 
 fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
+    check_client_ranges(raw)?;
+    check_client_relations(raw)?;
+    let (token, subscription_token) = token::settings(raw)?;
+    let personal_topic = raw.personal_topic.enabled.then(|| PersonalTopic {
+        namespace: raw.personal_topic.namespace.clone(),
+        single_connection: raw.personal_topic.single_connection,
+    });
+    Ok(ClientSettings {
+        anonymous: raw.anonymous,
+        insecure: raw.insecure,
+        ping_interval: raw.ping_interval,
+        pong_timeout: raw.pong_timeout,
+        connect_timeout: raw.connect_timeout,
+        message_bytes_max: raw.message_bytes_max,
+        fragments_max: raw.fragments_max,
+        compression: raw.compression,
+        compression_min_bytes: raw.compression_min_bytes,
+        outbox_bytes_max: raw.outbox_bytes_max,
+        topics_max: raw.topics_max,
+        history_publications_max: raw.history_publications_max,
+        recovery_publications_max: raw.recovery_publications_max,
+        presence_members_max: raw.presence_members_max,
+        position_check_interval: raw.position_check_interval,
+        user_connections_max: raw.user_connections_max,
+        personal_topic,
+        connect_time: raw.connect_time,
+        rpc_ping: raw.rpc_ping,
+        token,
+        subscription_token,
+        disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
+        expired_close_delay: raw.expired_close_delay,
+        expired_sub_close_delay: raw.expired_sub_close_delay,
+    })
+}
+
+fn check_client_ranges(raw: &RawClient) -> Result<(), Violation> {
     within("client.ping_interval", raw.ping_interval, &PING_INTERVAL, spelled_duration)?;
     within("client.pong_timeout", raw.pong_timeout, &TIMEOUT, spelled_duration)?;
     within("client.connect_timeout", raw.connect_timeout, &TIMEOUT, spelled_duration)?;
@@ -196,13 +226,27 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
     let (key, bytes) = ("client.compression_min_bytes", raw.compression_min_bytes);
     within(key, bytes, &COMPRESSION_MIN_BYTES, spelled_size)?;
     within("client.outbox_bytes_max", raw.outbox_bytes_max, &OUTBOX_BYTES, spelled_size)?;
-    within("client.topics_max", raw.topics_max, &TOPICS, |count| count.to_string())?;
+    within("client.topics_max", raw.topics_max, &TOPICS, spelled_count)?;
+    let (key, count) = ("client.user_connections_max", raw.user_connections_max);
+    within_max(key, count, USER_CONNECTIONS_MAX)?;
+    let (key, count) = ("client.history_publications_max", raw.history_publications_max);
+    within_max(key, count, REPLY_PUBLICATIONS_MAX)?;
+    let (key, count) = ("client.recovery_publications_max", raw.recovery_publications_max);
+    within_max(key, count, REPLY_PUBLICATIONS_MAX)?;
+    let (key, count) = ("client.presence_members_max", raw.presence_members_max);
+    within(key, count, &PRESENCE_MEMBERS, spelled_count)?;
+    let (key, interval) = ("client.position_check_interval", raw.position_check_interval);
+    within(key, interval, &POSITION_CHECK, spelled_duration)?;
     for (key, delay) in [
         ("client.expired_close_delay", raw.expired_close_delay),
         ("client.expired_sub_close_delay", raw.expired_sub_close_delay),
     ] {
         within(key, delay, &EXPIRED_DELAY, spelled_duration)?;
     }
+    Ok(())
+}
+
+fn check_client_relations(raw: &RawClient) -> Result<(), Violation> {
     if raw.pong_timeout >= raw.ping_interval {
         return Err(Violation {
             keys: ["client.pong_timeout", "client.ping_interval"].map(str::to_owned).to_vec(),
@@ -234,91 +278,7 @@ fn client_settings(raw: &RawClient) -> Result<ClientSettings, Violation> {
             ),
         });
     }
-    let (token, subscription_token) = token::settings(raw)?;
-    Ok(ClientSettings {
-        anonymous: raw.anonymous,
-        insecure: raw.insecure,
-        ping_interval: raw.ping_interval,
-        pong_timeout: raw.pong_timeout,
-        connect_timeout: raw.connect_timeout,
-        message_bytes_max: raw.message_bytes_max,
-        fragments_max: raw.fragments_max,
-        compression: raw.compression,
-        compression_min_bytes: raw.compression_min_bytes,
-        outbox_bytes_max: raw.outbox_bytes_max,
-        topics_max: raw.topics_max,
-        token,
-        subscription_token,
-        disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
-        expired_close_delay: raw.expired_close_delay,
-        expired_sub_close_delay: raw.expired_sub_close_delay,
-    })
-}
-
-fn topic_options(section: &str, raw: &RawTopicOptions) -> Result<TopicOptions, Violation> {
-    let key = |name: &str| format!("{section}.{name}");
-    within_max(&key("history_size"), raw.history_size, HISTORY_SIZE_MAX)?;
-    let ttls = Duration::ZERO..=TTL_MAX;
-    within(&key("history_ttl"), raw.history_ttl, &ttls, spelled_duration)?;
-    within(&key("history_meta_ttl"), raw.history_meta_ttl, &ttls, spelled_duration)?;
-    let violation = |names: &[&str], cause: &str, remedy: &str| {
-        let keys = names.iter().map(|name| key(name)).collect();
-        Err(Violation { keys, cause: format!("{section}: {cause}"), remedy: remedy.to_owned() })
-    };
-    if (raw.history_size > 0) == raw.history_ttl.is_zero() {
-        return violation(
-            &["history_size", "history_ttl"],
-            "history_size and history_ttl go together",
-            "set both, as in history_size = 100 and history_ttl = \"10m\", or neither",
-        );
-    }
-    if (raw.allow_recovery || raw.force_recovery) && raw.history_size == 0 {
-        return violation(
-            &["force_recovery", "allow_recovery"],
-            "recovery needs history",
-            "set history_size and history_ttl too",
-        );
-    }
-    if raw.history_meta_ttl < raw.history_ttl {
-        return violation(
-            &["history_meta_ttl", "history_ttl"],
-            "history_meta_ttl must not be shorter than history_ttl",
-            "positions must outlive the publications they count",
-        );
-    }
-    Ok(TopicOptions {
-        allow_subscribe_for_client: raw.allow_subscribe_for_client,
-        allow_subscribe_for_anonymous: raw.allow_subscribe_for_anonymous,
-        allow_publish_for_client: raw.allow_publish_for_client,
-        allow_publish_for_subscriber: raw.allow_publish_for_subscriber,
-        allow_publish_for_anonymous: raw.allow_publish_for_anonymous,
-        allow_user_limited_channels: raw.allow_user_limited_channels,
-        publication_data_format: raw.publication_data_format.into(),
-        history_size: raw.history_size,
-        history_ttl: raw.history_ttl,
-    })
-}
-
-fn options_without_effect(section: &str, raw: &RawTopicOptions) -> Vec<String> {
-    let defaults = RawTopicOptions::default();
-    let changed = [
-        ("history_meta_ttl", raw.history_meta_ttl != defaults.history_meta_ttl),
-        ("allow_history_for_client", raw.allow_history_for_client),
-        ("allow_history_for_subscriber", raw.allow_history_for_subscriber),
-        ("allow_history_for_anonymous", raw.allow_history_for_anonymous),
-        ("allow_positioning", raw.allow_positioning),
-        ("force_positioning", raw.force_positioning),
-        ("allow_recovery", raw.allow_recovery),
-        ("force_recovery", raw.force_recovery),
-        ("presence", raw.presence),
-        ("join_leave", raw.join_leave),
-        ("force_push_join_leave", raw.force_push_join_leave),
-        ("allow_presence_for_client", raw.allow_presence_for_client),
-        ("allow_presence_for_subscriber", raw.allow_presence_for_subscriber),
-        ("allow_presence_for_anonymous", raw.allow_presence_for_anonymous),
-    ];
-    let changed = changed.into_iter().filter(|(_, changed)| *changed);
-    changed.map(|(name, _)| format!("{section}.{name}")).collect()
+    Ok(())
 }
 
 fn check_addresses(raw: &RawConfig) -> Result<(), Violation> {
@@ -370,8 +330,12 @@ fn check_origin(origin: &str) -> Result<(), Violation> {
     })
 }
 
-fn within_max(key: &str, value: usize, max: usize) -> Result<(), Violation> {
-    within(key, value, &(0..=max), |count| count.to_string())
+pub(super) fn within_max(key: &str, value: usize, max: usize) -> Result<(), Violation> {
+    within(key, value, &(0..=max), spelled_count)
+}
+
+fn spelled_count(count: usize) -> String {
+    count.to_string()
 }
 
 pub(super) fn within<T: PartialOrd + Copy>(

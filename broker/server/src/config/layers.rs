@@ -12,10 +12,10 @@ use super::error::{ConfigError, Problem, Source};
 
 /// Variables that start with this are ours, and an unknown one is an error.
 pub(super) const VARIABLE_PREFIX: &str = "FANWIRE_";
-/// The path of the configuration file; the one variable that is no setting.
+/// The path of the configuration file; no setting.
 pub(crate) const FILE_VARIABLE: &str = "FANWIRE_CONFIG";
-/// Sections within sections: `client_token_audience` is `client.token.audience`.
-const SECTIONS_BELOW: [(&str, &str); 2] = [("client", "token"), ("client", "subscription_token")];
+/// The token that `fanwire pub` and `fanwire sub` connect with; no setting either.
+pub(crate) const TOKEN_VARIABLE: &str = "FANWIRE_TOKEN";
 
 /// A value or a section, and where it was given.
 #[derive(Debug)]
@@ -42,6 +42,16 @@ pub(super) enum Value {
     List(Vec<Value>),
     /// A TOML type that no key has.
     Foreign(&'static str),
+}
+
+/// Names that must be known to take a variable's name apart: no sign in it tells where a section
+/// or a namespace ends.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Sections within sections, as in `client.personal_topic`.
+    pub(super) inner_sections: Vec<String>,
+    /// Options of a namespace.
+    pub(super) options: Vec<String>,
 }
 
 /// All that was given, later layers over earlier ones.
@@ -72,19 +82,17 @@ impl Layers {
     }
 
     /// Lays the variables that bear our prefix over what is there; others are ignored.
-    /// `option_names` are the options of a namespace: a variable's name has no sign that would
-    /// tell where the namespace ends.
     pub(super) fn add_environment(
         &mut self,
         variables: impl IntoIterator<Item = (String, String)>,
-        option_names: &[String],
+        names: &Names,
     ) {
         for (name, value) in variables {
             let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
-            if name == FILE_VARIABLE {
+            if [FILE_VARIABLE, TOKEN_VARIABLE].contains(&name.as_str()) {
                 continue;
             }
-            let path = self.variable_path(&rest.to_lowercase(), option_names);
+            let path = self.variable_path(&rest.to_lowercase(), names);
             self.set(&path, Source::Variable(name), value);
         }
     }
@@ -124,21 +132,23 @@ impl Layers {
     }
 
     /// `client_ping_interval` → client, ping_interval;
-    /// `client_token_audience` → client, token, audience;
+    /// `client_personal_topic_enabled` → client, personal_topic, enabled;
     /// `namespaces_chat_history_size` → namespaces, chat, history_size.
-    fn variable_path(&self, name: &str, option_names: &[String]) -> Vec<String> {
+    fn variable_path(&self, name: &str, names: &Names) -> Vec<String> {
+        for inner in &names.inner_sections {
+            let key = name.strip_prefix(&inner.replace('.', "_"));
+            if let Some(key) = key.and_then(|rest| rest.strip_prefix('_')) {
+                return inner.split('.').chain([key]).map(str::to_owned).collect();
+            }
+        }
         let Some((section, rest)) = name.split_once('_') else { return vec![name.to_owned()] };
         if section != "namespaces" {
-            let below = SECTIONS_BELOW.iter().find_map(|(above, below)| {
-                let option = rest.strip_prefix(below)?.strip_prefix('_')?;
-                (*above == section).then(|| vec![section, below, option])
-            });
-            let path = below.unwrap_or_else(|| vec![section, rest]);
-            return path.into_iter().map(str::to_owned).collect();
+            return vec![section.to_owned(), rest.to_owned()];
         }
         // The longest option wins: `x_force_push_join_leave` is not `join_leave` of a namespace
         // `x_force_push`.
-        let known = option_names
+        let known = names
+            .options
             .iter()
             .filter_map(|option| Some((rest.strip_suffix(option.as_str())?, option.as_str())))
             .filter_map(|(rest, option)| Some((rest.strip_suffix('_')?, option)))
@@ -207,8 +217,16 @@ fn list_of(items: &DeArray<'_>) -> Vec<Value> {
 mod tests {
     use super::*;
 
-    fn options() -> Vec<String> {
-        ["history_size", "join_leave", "force_push_join_leave"].map(str::to_owned).to_vec()
+    fn names() -> Names {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Names {
+            inner_sections: owned(&[
+                "client.personal_topic",
+                "client.token",
+                "client.subscription_token",
+            ]),
+            options: owned(&["history_size", "join_leave", "force_push_join_leave"]),
+        }
     }
 
     #[test]
@@ -225,7 +243,7 @@ mod tests {
         let mut layers = Layers::default();
         layers.add_file(Path::new("a.toml"), "[server]\nshards = 2\n").unwrap();
         let variable = ("FANWIRE_SERVER_SHARDS".to_owned(), "3".to_owned());
-        layers.add_environment([variable], &options());
+        layers.add_environment([variable], &names());
         let source = layers.source("server.shards").unwrap();
         assert_eq!(source, Source::Variable("FANWIRE_SERVER_SHARDS".to_owned()));
     }
@@ -234,11 +252,12 @@ mod tests {
     fn a_variable_names_section_namespace_and_option() {
         let mut layers = Layers::default();
         layers.add_file(Path::new("a.toml"), "[namespaces.My-Chat]\n").unwrap();
-        let path = |name| layers.variable_path(name, &options()).join(".");
+        let path = |name| layers.variable_path(name, &names()).join(".");
         assert_eq!(path("client_ping_interval"), "client.ping_interval");
+        assert_eq!(path("client_personal_topic_enabled"), "client.personal_topic.enabled");
+        assert_eq!(path("client_personal_topic"), "client.personal_topic");
         assert_eq!(path("client_token_audience"), "client.token.audience");
         assert_eq!(path("client_subscription_token_enabled"), "client.subscription_token.enabled");
-        assert_eq!(path("server_token_x"), "server.token_x");
         assert_eq!(path("namespaces_chat_history_size"), "namespaces.chat.history_size");
         assert_eq!(
             path("namespaces_a_b_force_push_join_leave"),

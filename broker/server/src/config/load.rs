@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 use super::check::{self, Violation, Warning};
 use super::error::{ConfigError, Problem, Source};
-use super::layers::{FILE_VARIABLE, Layers, VARIABLE_PREFIX};
+use super::layers::{FILE_VARIABLE, Layers, Names, VARIABLE_PREFIX};
 use super::raw::{RawConfig, RawTopicOptions};
 use super::{Config, reader};
 
@@ -71,7 +71,7 @@ impl Sources {
         if let Some((path, text)) = file {
             layers.add_file(path, text)?;
         }
-        layers.add_environment(self.environment.iter().cloned(), &option_names());
+        layers.add_environment(self.environment.iter().cloned(), &variable_names());
         for flag in &self.flags {
             let source = Source::Flag(flag.flag.clone());
             layers.set(&names(&flag.key), source, flag.value.clone());
@@ -119,11 +119,19 @@ fn names(key: &str) -> Vec<String> {
     key.split('.').map(str::to_owned).collect()
 }
 
-/// Names of all options of a namespace.
-fn option_names() -> Vec<String> {
-    toml::Table::try_from(RawTopicOptions::default())
-        .map(|table| table.keys().cloned().collect())
-        .unwrap_or_default()
+/// What variables are taken apart by. No option is a section, and sections within sections have no
+/// sections.
+fn variable_names() -> Names {
+    let config = toml::Table::try_from(RawConfig::default()).unwrap_or_default();
+    let options = toml::Table::try_from(RawTopicOptions::default()).unwrap_or_default();
+    let mut names =
+        Names { inner_sections: Vec::new(), options: options.keys().cloned().collect() };
+    for (section, value) in &config {
+        let inner = value.as_table().into_iter().flatten();
+        let inner = inner.filter(|(_, value)| value.is_table());
+        names.inner_sections.extend(inner.map(|(name, _)| format!("{section}.{name}")));
+    }
+    names
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {

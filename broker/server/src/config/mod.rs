@@ -1,9 +1,9 @@
 //! What the operator configured, parsed and checked: the meaning, not the text.
 //!
 //! File, environment and flags are laid over each other (`layers`), read into the sections and
-//! keys of the file (`reader`, `raw`, `text`) and checked (`check`). What is wrong on the way is
-//! told with its place (`error`). A section whose meaning is what is written has one type, here;
-//! the others have a twin in `raw`.
+//! keys of the file (`reader`, `raw`, `text`) and checked (`check`, `token`, `topics`). What is
+//! wrong on the way is told with its place (`error`). A section whose meaning is what is written
+//! has one type, here; the others have a twin in `raw`.
 
 mod check;
 mod error;
@@ -15,6 +15,7 @@ mod reader;
 mod tests;
 mod text;
 mod token;
+mod topics;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +24,7 @@ use fanwire_core::config::Settings;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use error::ConfigError;
-pub(crate) use layers::FILE_VARIABLE;
+pub(crate) use layers::{FILE_VARIABLE, TOKEN_VARIABLE};
 pub(crate) use load::{Loaded, Override, Sources, process_environment};
 use text::{address, count, list, size};
 pub(crate) use token::{JwksSource, KeySource, TokenConfig};
@@ -87,6 +88,20 @@ pub(crate) struct ApiConfig {
     /// Largest request body of the API, in bytes.
     #[serde(with = "size")]
     pub(crate) body_bytes_max: usize,
+    /// How a refused call is answered whose request does not say it.
+    pub(crate) error_mode: ErrorMode,
+}
+
+/// `api.error_mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ErrorMode {
+    /// With 200 and an `error`.
+    #[default]
+    #[serde(rename = "")]
+    Body,
+    /// With an HTTP status of its own.
+    Transport,
 }
 
 /// `[log]`
@@ -123,7 +138,8 @@ impl Default for AdminConfig {
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_bytes_max: 4 * 1024 * 1024 }
+        let body_bytes_max = 4 * 1024 * 1024;
+        Self { keys: Vec::new(), body_bytes_max, error_mode: ErrorMode::default() }
     }
 }
 
@@ -139,6 +155,7 @@ impl fmt::Debug for ApiConfig {
         f.debug_struct("ApiConfig")
             .field("keys", &format_args!("{} × ***", self.keys.len()))
             .field("body_bytes_max", &self.body_bytes_max)
+            .field("error_mode", &self.error_mode)
             .finish()
     }
 }

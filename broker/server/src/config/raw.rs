@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fanwire_core::config::{ClientSettings, DataFormat};
+use fanwire_core::config::{ClientSettings, DataFormat, HistorySettings, RecoveryMode};
 use serde::{Deserialize, Serialize};
 
 use super::text::{count, duration, list, size};
@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) admin: AdminConfig,
     pub(super) api: ApiConfig,
     pub(super) client: RawClient,
+    pub(super) history: RawHistory,
     pub(super) log: LogConfig,
     pub(super) topics: RawTopicOptions,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -53,6 +54,19 @@ pub(super) struct RawClient {
     pub(super) outbox_bytes_max: usize,
     #[serde(with = "count")]
     pub(super) topics_max: usize,
+    #[serde(with = "count")]
+    pub(super) user_connections_max: usize,
+    #[serde(with = "count")]
+    pub(super) history_publications_max: usize,
+    #[serde(with = "count")]
+    pub(super) recovery_publications_max: usize,
+    #[serde(with = "count")]
+    pub(super) presence_members_max: usize,
+    #[serde(with = "duration")]
+    pub(super) position_check_interval: Duration,
+    pub(super) connect_time: bool,
+    pub(super) rpc_ping: bool,
+    pub(super) personal_topic: RawPersonalTopic,
     pub(super) disallow_anonymous_connection_tokens: bool,
     #[serde(with = "duration")]
     pub(super) expired_close_delay: Duration,
@@ -60,6 +74,23 @@ pub(super) struct RawClient {
     pub(super) expired_sub_close_delay: Duration,
     pub(super) token: RawToken,
     pub(super) subscription_token: RawSubscriptionToken,
+}
+
+/// `[client.personal_topic]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [client.personal_topic]")]
+pub(super) struct RawPersonalTopic {
+    pub(super) enabled: bool,
+    pub(super) namespace: String,
+    pub(super) single_connection: bool,
+}
+
+/// `[history]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "the section [history]")]
+pub(super) struct RawHistory {
+    #[serde(with = "size")]
+    pub(super) shard_bytes_max: usize,
 }
 
 /// `[topics]` and `[namespaces.NAME]`: option names of the specification, section 10.
@@ -73,6 +104,7 @@ pub(super) struct RawTopicOptions {
     pub(super) allow_publish_for_anonymous: bool,
     pub(super) allow_user_limited_channels: bool,
     pub(super) publication_data_format: RawDataFormat,
+    pub(super) channel_regex: String,
     #[serde(with = "count")]
     pub(super) history_size: usize,
     #[serde(with = "duration")]
@@ -86,12 +118,18 @@ pub(super) struct RawTopicOptions {
     pub(super) force_positioning: bool,
     pub(super) allow_recovery: bool,
     pub(super) force_recovery: bool,
+    pub(super) force_recovery_mode: RawRecoveryMode,
+    pub(super) auto_cache_recover: bool,
     pub(super) presence: bool,
     pub(super) join_leave: bool,
     pub(super) force_push_join_leave: bool,
     pub(super) allow_presence_for_client: bool,
     pub(super) allow_presence_for_subscriber: bool,
     pub(super) allow_presence_for_anonymous: bool,
+    #[serde(with = "list")]
+    pub(super) allowed_delta_types: Vec<String>,
+    pub(super) delta_publish: bool,
+    pub(super) allow_tags_filter: bool,
 }
 
 /// `publication_data_format`
@@ -103,6 +141,15 @@ pub(super) enum RawDataFormat {
     Json,
     JsonObject,
     Binary,
+}
+
+/// `force_recovery_mode`
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawRecoveryMode {
+    #[serde(alias = "")]
+    Stream,
+    Cache,
 }
 
 impl RawConfig {
@@ -129,12 +176,26 @@ impl Default for RawClient {
             compression_min_bytes: client.compression_min_bytes,
             outbox_bytes_max: client.outbox_bytes_max,
             topics_max: client.topics_max,
+            user_connections_max: client.user_connections_max,
+            history_publications_max: client.history_publications_max,
+            recovery_publications_max: client.recovery_publications_max,
+            presence_members_max: client.presence_members_max,
+            position_check_interval: client.position_check_interval,
+            connect_time: client.connect_time,
+            rpc_ping: client.rpc_ping,
+            personal_topic: RawPersonalTopic::default(),
             disallow_anonymous_connection_tokens: client.disallow_anonymous_connection_tokens,
             expired_close_delay: client.expired_close_delay,
             expired_sub_close_delay: client.expired_sub_close_delay,
             token: RawToken::default(),
             subscription_token: RawSubscriptionToken::default(),
         }
+    }
+}
+
+impl Default for RawHistory {
+    fn default() -> Self {
+        Self { shard_bytes_max: HistorySettings::default().shard_bytes_max }
     }
 }
 
@@ -148,6 +209,7 @@ impl Default for RawTopicOptions {
             allow_publish_for_anonymous: false,
             allow_user_limited_channels: false,
             publication_data_format: RawDataFormat::Any,
+            channel_regex: String::new(),
             history_size: 0,
             history_ttl: Duration::ZERO,
             history_meta_ttl: Duration::from_hours(720),
@@ -158,12 +220,17 @@ impl Default for RawTopicOptions {
             force_positioning: false,
             allow_recovery: false,
             force_recovery: false,
+            force_recovery_mode: RawRecoveryMode::Stream,
+            auto_cache_recover: false,
             presence: false,
             join_leave: false,
             force_push_join_leave: false,
             allow_presence_for_client: false,
             allow_presence_for_subscriber: false,
             allow_presence_for_anonymous: false,
+            allowed_delta_types: Vec::new(),
+            delta_publish: false,
+            allow_tags_filter: false,
         }
     }
 }
@@ -175,6 +242,15 @@ impl From<RawDataFormat> for DataFormat {
             RawDataFormat::Json => Self::Json,
             RawDataFormat::JsonObject => Self::JsonObject,
             RawDataFormat::Binary => Self::Binary,
+        }
+    }
+}
+
+impl From<RawRecoveryMode> for RecoveryMode {
+    fn from(raw: RawRecoveryMode) -> Self {
+        match raw {
+            RawRecoveryMode::Stream => Self::Stream,
+            RawRecoveryMode::Cache => Self::Cache,
         }
     }
 }

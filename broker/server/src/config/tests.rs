@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use fanwire_core::config::DataFormat;
+use fanwire_core::config::{DataFormat, PersonalTopic, RecoveryMode};
 
 use super::check::Warning;
 use super::layers::Layers;
 use super::load::Loaded;
 use super::raw::RawConfig;
-use super::{ConfigError, DEFAULT_FILE, LogFormat, Override, Sources, reader};
+use super::{ConfigError, DEFAULT_FILE, ErrorMode, LogFormat, Override, Sources, reader};
 
 fn from_layers(
     file: &str,
@@ -129,6 +129,72 @@ fn what_is_written_is_what_is_meant() {
 }
 
 #[test]
+fn every_option_of_a_topic_is_what_is_meant() {
+    let mut given = String::from("[topics]\n");
+    let defaults = toml::Table::try_from(RawConfig::default()).unwrap();
+    for (name, value) in defaults["topics"].as_table().unwrap() {
+        let changed = match (name.as_str(), value) {
+            (_, toml::Value::Boolean(false)) => "true",
+            ("history_size", _) => "7",
+            ("history_ttl", _) => "\"7s\"",
+            ("history_meta_ttl", _) => "\"7m\"",
+            ("force_recovery_mode", _) => "\"cache\"",
+            ("allowed_delta_types", _) => "[\"fossil\"]",
+            ("channel_regex", _) => "'^\\d+$'",
+            ("publication_data_format", _) => "\"binary\"",
+            _ => panic!("no example for {name} = {value}"),
+        };
+        given.push_str(&format!("{name} = {changed}\n"));
+    }
+    let topics = from_layers(&given, &[], &[]).unwrap().config.settings.topics;
+    let shown = format!("{topics:?}");
+    assert!(!shown.contains("false") && !shown.contains("None"), "{shown}");
+    assert_eq!((topics.history_size, topics.history_ttl), (7, Duration::from_secs(7)));
+    assert_eq!(topics.history_meta_ttl, Duration::from_mins(7));
+    assert_eq!(topics.force_recovery_mode, RecoveryMode::Cache);
+    assert_eq!(topics.publication_data_format, DataFormat::Binary);
+    let regex = topics.channel_regex.unwrap();
+    assert!(regex.is_match("12") && !regex.is_match("1a"));
+}
+
+#[test]
+fn what_shards_and_clients_are_allowed_is_what_is_meant() {
+    let file = r#"
+        [api]
+        error_mode = "transport"
+        [client]
+        user_connections_max = 2
+        history_publications_max = 3
+        recovery_publications_max = 4
+        presence_members_max = 5
+        position_check_interval = "6s"
+        connect_time = true
+        rpc_ping = true
+        [client.personal_topic]
+        enabled = true
+        single_connection = true
+        [history]
+        shard_bytes_max = "7MiB"
+        [topics]
+        force_recovery_mode = ""
+    "#;
+    let config = from_layers(file, &[], &[]).unwrap().config;
+    assert_eq!(config.api.error_mode, ErrorMode::Transport);
+    assert_eq!(config.settings.history.shard_bytes_max, 7 << 20);
+    assert_eq!(config.settings.topics.force_recovery_mode, RecoveryMode::Stream);
+    let client = config.settings.client;
+    assert_eq!((client.user_connections_max, client.history_publications_max), (2, 3));
+    assert_eq!((client.recovery_publications_max, client.presence_members_max), (4, 5));
+    assert_eq!(client.position_check_interval, Duration::from_secs(6));
+    assert!(client.connect_time && client.rpc_ping);
+    let expected = PersonalTopic { namespace: String::new(), single_connection: true };
+    assert_eq!(client.personal_topic, Some(expected));
+    let disabled = "[client.personal_topic]\nsingle_connection = true";
+    let disabled = from_layers(disabled, &[], &[]).unwrap().config;
+    assert_eq!(disabled.settings.client.personal_topic, None);
+}
+
+#[test]
 fn flags_win_over_environment_over_file() {
     let file = "[server]\nshards = 1\n[client]\ntopics_max = 1\nping_interval = \"20s\"\n";
     let environment =
@@ -149,14 +215,20 @@ fn the_environment_can_set_every_kind_of_value() {
         ("FANWIRE_LOG_FORMAT", "json"),
         ("FANWIRE_NAMESPACES_CHAT_HISTORY_SIZE", "5"),
         ("FANWIRE_NAMESPACES_CHAT_HISTORY_TTL", "5s"),
+        ("FANWIRE_NAMESPACES_CHAT_ALLOWED_DELTA_TYPES", "fossil"),
+        ("FANWIRE_CLIENT_PERSONAL_TOPIC_ENABLED", "true"),
+        ("FANWIRE_CLIENT_PERSONAL_TOPIC_NAMESPACE", "chat"),
         ("FANWIRE_CONFIG", ""),
+        ("FANWIRE_TOKEN", "of-fanwire-pub-and-sub"),
     ];
     let config = from_layers("", &environment, &[]).unwrap().config;
     assert_eq!(config.api.keys, ["first-key", "second-key"]);
     assert!(config.settings.client.anonymous && config.allowed_origins.is_empty());
     assert_eq!(config.settings.client.message_bytes_max, 1 << 19);
     assert_eq!(config.log.format, LogFormat::Json);
-    assert_eq!(config.settings.namespaces["chat"].history_size, 5);
+    let chat = &config.settings.namespaces["chat"];
+    assert!(chat.history_size == 5 && chat.allow_delta);
+    assert_eq!(config.settings.client.personal_topic.unwrap().namespace, "chat");
 }
 
 #[test]
@@ -165,6 +237,11 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_key() {
         "[client]\nanonymous = true\nping_intervall = \"25s\"\n",
         "f.toml:3: unknown key `client.ping_intervall`",
         "did you mean `client.ping_interval`?",
+    );
+    assert_refused(
+        "[client.personal_topic]\nenable = true\n",
+        "f.toml:2: unknown key `client.personal_topic.enable`",
+        "did you mean `client.personal_topic.enabled`?",
     );
     assert_refused("\n[sever]\n", "f.toml:2: unknown key `sever`", "did you mean `server`?");
     assert_refused(
@@ -175,6 +252,9 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_key() {
     let error = from_layers("", &[("FANWIRE_API_KEY", "first-key")], &[]).unwrap_err();
     let cause = "environment variable FANWIRE_API_KEY: unknown key `api.key`";
     assert_eq!(told(&error), (cause.to_owned(), "did you mean FANWIRE_API_KEYS?".to_owned()));
+    let variable = ("FANWIRE_CLIENT_PERSONAL_TOPIC_ENABLE", "true");
+    let (_, remedy) = told(&from_layers("", &[variable], &[]).unwrap_err());
+    assert_eq!(remedy, "did you mean FANWIRE_CLIENT_PERSONAL_TOPIC_ENABLED?");
     let error = from_layers("", &[], &[("log.levle", "info")]).unwrap_err();
     let cause = "--set log.levle: unknown key `log.levle`";
     assert_eq!(told(&error), (cause.to_owned(), "did you mean `log.level`?".to_owned()));
@@ -207,6 +287,11 @@ fn a_value_of_the_wrong_kind_is_told_with_its_line() {
         "[log]\nformat = \"xml\"",
         "f.toml:2: `log.format`: unknown value \"xml\"",
         "write one of \"text\", \"json\"",
+    );
+    assert_refused(
+        "[topics]\nforce_recovery_mode = \"all\"",
+        "f.toml:2: `topics.force_recovery_mode`: unknown value \"all\"",
+        "write one of \"\", \"stream\", \"cache\"",
     );
     let error = from_layers("", &[("FANWIRE_CLIENT_INSECURE", "1")], &[]).unwrap_err();
     let cause = "environment variable FANWIRE_CLIENT_INSECURE: `client.insecure`: \"1\" is \
@@ -266,6 +351,23 @@ fn keys_that_contradict_each_other_are_refused() {
         cause("[topics]\nhistory_size = 1\nhistory_ttl = \"2h\"\nhistory_meta_ttl = \"1h\""),
         "f.toml:4: topics: history_meta_ttl must not be shorter than history_ttl"
     );
+    assert_eq!(
+        cause("[topics]\nallow_positioning = true"),
+        "f.toml:2: topics: positioning needs history"
+    );
+    let history = "[topics]\nhistory_size = 1\nhistory_ttl = \"1h\"\nauto_cache_recover = true\n";
+    let auto = "f.toml:4: topics: auto_cache_recover needs recovery in cache mode";
+    let (mode, recovery) = ("force_recovery_mode = \"cache\"\n", "force_recovery = true\n");
+    for more in ["", mode, recovery] {
+        assert_eq!(refusal(&format!("{history}{more}")).0, auto);
+    }
+    assert!(from_layers(&format!("{history}{mode}{recovery}"), &[], &[]).is_ok());
+    let personal = "[client.personal_topic]\nenabled = true\nnamespace = \"own\"\n";
+    assert_eq!(
+        cause(personal),
+        "f.toml:3: `client.personal_topic.namespace`: there is no namespace \"own\""
+    );
+    assert!(from_layers(&format!("{personal}[namespaces.own]"), &[], &[]).is_ok());
     for address in ["127.0.0.1:8001", "0.0.0.0:8001"] {
         let (cause, _) = refusal(&format!("[server]\naddress = {address:?}"));
         assert!(cause.starts_with("f.toml:2: server.address ("), "{cause}");
@@ -293,8 +395,18 @@ fn values_out_of_range_are_refused() {
         ("client", "expired_sub_close_delay = \"61m\""),
         ("client", "allowed_origins = [\"example.com\"]"),
         ("client", "allowed_origins = [\"https://example.com/\"]"),
+        ("client", "user_connections_max = 1000001"),
+        ("client", "history_publications_max = 100001"),
+        ("client", "recovery_publications_max = 100001"),
+        ("client", "presence_members_max = 0"),
+        ("client", "position_check_interval = \"999ms\""),
+        ("history", "shard_bytes_max = \"1023KiB\""),
+        ("history", "shard_bytes_max = \"2TiB\""),
         ("log", "level = \"inof\""),
         ("topics", "history_size = 1000001"),
+        ("topics", "history_meta_ttl = \"87601h\""),
+        ("topics", "channel_regex = '['"),
+        ("topics", "allowed_delta_types = [\"xdelta\"]"),
     ] {
         let (name, _) = value.split_once(' ').unwrap();
         let (cause, remedy) = refusal(&format!("[{section}]\n{value}"));
@@ -307,27 +419,13 @@ fn values_out_of_range_are_refused() {
     }
 }
 
-/// The warnings about a file to which clients and backends are added.
-fn warnings_of_open(file: &str, flags: &[(&str, &str)]) -> Vec<String> {
-    let open = [("FANWIRE_CLIENT_ANONYMOUS", "true"), ("FANWIRE_API_KEYS", "first-key")];
-    let warnings = from_layers(file, &open, flags).unwrap().warnings;
-    warnings.iter().map(ToString::to_string).collect()
-}
-
 #[test]
-fn options_that_come_later_are_accepted_and_named() {
-    let file = "[topics]\npresence = true\n[namespaces.chat]\njoin_leave = true\n";
-    let expected = "topics.presence, namespaces.chat.join_leave have no effect in this version";
-    assert_eq!(warnings_of_open(file, &[]), [expected]);
-}
-
-#[test]
-fn history_that_is_not_kept_is_told() {
-    let history = "history_size = 10\nhistory_ttl = \"1m\"\n";
-    let file = format!("[topics]\n{history}[namespaces.chat]\n{history}[namespaces.plain]\n");
-    let expected = "history_size and history_ttl in [topics], [namespaces.chat]: nothing is kept \
-                    in this version, they only make offset and epoch visible";
-    assert_eq!(warnings_of_open(&file, &[]), [expected]);
+fn an_expression_that_is_none_is_told_in_a_line() {
+    assert_refused(
+        "[topics]\nchannel_regex = 'a(b'",
+        "f.toml:2: `topics.channel_regex`: \"a(b\" is no regular expression: unclosed group",
+        "write one as in '^[a-z]+$', in single quotes if it has a backslash",
+    );
 }
 
 #[test]
@@ -336,7 +434,8 @@ fn a_broker_that_admits_nobody_says_which_keys_to_set() {
     assert_eq!(warnings, [Warning::NobodyMayConnect, Warning::NoApiKey]);
     let (clients, backends) = (warnings[0].to_string(), warnings[1].to_string());
     assert!(clients.contains("client.anonymous") && backends.contains("api.keys"));
-    assert_eq!(warnings_of_open("", &[]), [""; 0]);
+    let open = [("FANWIRE_CLIENT_ANONYMOUS", "true"), ("FANWIRE_API_KEYS", "first-key")];
+    assert_eq!(from_layers("", &open, &[]).unwrap().warnings, []);
 }
 
 #[test]

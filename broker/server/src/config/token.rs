@@ -176,7 +176,6 @@ pub(crate) struct TokenConfig {
 
 impl TokenConfig {
     /// The keys as they are before anything was fetched.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no shard takes keys yet"))]
     pub(crate) fn keys(&self) -> Arc<Keys> {
         let subscription = self.subscription.as_ref().map(|source| source.keys.clone());
         Arc::new(Keys::new(self.connection.keys.clone(), subscription))
@@ -236,11 +235,17 @@ fn claims(section: &str, raw: &RawToken) -> Result<TokenSettings, Violation> {
     let expected = |name: &str, exact: &str, pattern: &str| match (exact, pattern) {
         ("", "") => Ok(None),
         (exact, "") => Ok(Some(Match::Exact(exact.to_owned()))),
-        ("", pattern) => Match::pattern(pattern).map(Some).map_err(|error| Violation {
-            keys: vec![format!("{section}.{name}_regex")],
-            cause: "this is no regular expression".to_owned(),
-            // The lines before draw the place.
-            remedy: error.to_string().lines().last().unwrap_or_default().to_owned(),
+        ("", pattern) => Match::pattern(pattern).map(Some).map_err(|error| {
+            let error = error.to_string();
+            // The lines before it draw where in the expression it is.
+            let cause = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            Violation {
+                keys: vec![format!("{section}.{name}_regex")],
+                cause: format!("{pattern:?} is no regular expression: {cause}"),
+                remedy: "write one for the whole text, as in 'https://[a-z]+\\.example\\.com', in \
+                         single quotes if it has a backslash"
+                    .to_owned(),
+            }
         }),
         _ => Err(Violation {
             keys: vec![format!("{section}.{name}_regex"), format!("{section}.{name}")],
@@ -340,10 +345,15 @@ fn no_key(key: String, error: KeyError) -> Violation {
             "give the public half, as `openssl pkey -in KEY.pem -pubout` prints it; the private \
              one stays with who signs"
         }
+        KeyError::WrongKind(_) => {
+            "RSA belongs in rsa_public_key, P-256, P-384 and P-521 in ecdsa_public_key, Ed25519 \
+             in ed25519_public_key; no others are taken"
+        }
         KeyError::RsaSize => "make one with `openssl genrsa 3072`",
         _ => {
             "give it with its lines -----BEGIN PUBLIC KEY----- and -----END PUBLIC KEY-----, or \
-             its file, as in \"file:/etc/fanwire/key.pem\""
+             its file, as in \"file:/etc/fanwire/key.pem\"; that of a certificate is printed by \
+             `openssl x509 -in CERT.pem -pubkey -noout`"
         }
     };
     Violation { keys: vec![key], cause: error.to_string(), remedy: remedy.to_owned() }

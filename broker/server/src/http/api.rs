@@ -1,6 +1,7 @@
-//! The backend API: `POST /api/{method}` with a key (specification, section 18).
+//! The backend API: `POST /api/{method}`, or `POST /api` with methods in lines, and a key
+//! (specification, section 18).
 
-use fanwire_core::api::{self, DecodeError};
+use fanwire_core::api::{self, DecodeError, ErrorMode};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -9,6 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::exchange::Exchange;
 use super::routes::{Answer, Site, content, empty, method_not_allowed, text};
+use crate::config;
 
 /// Answers one request of a backend.
 pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<Incoming>) -> Answer {
@@ -31,12 +33,17 @@ pub(super) async fn answer(site: &Site, exchange: &Exchange, request: Request<In
         }
         Err(_) => return text(StatusCode::BAD_REQUEST, "the body could not be read\n"),
     };
-    let method = head.uri.path().strip_prefix("/api/").unwrap_or_default();
-    match api::decode(method, &body) {
+    let call = match head.uri.path().strip_prefix("/api/") {
+        Some(method) => api::decode(method, &body, error_mode(site.error_mode, &head.headers)),
+        None => api::decode_lines(&body),
+    };
+    match call {
         Ok(call) => {
             // The call holds what it needs; while it waits, its text would only fill memory.
             drop(body);
-            content(StatusCode::OK, "application/json", exchange.call(call).await)
+            let (status, body) = exchange.call(call).await;
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            content(status, "application/json", body)
         }
         Err(error) => {
             tracing::debug!(socket, %error, "API request refused");
@@ -69,6 +76,15 @@ fn is_key(keys: &[String], presented: &[u8]) -> bool {
     keys.iter().fold(Choice::from(0), same).into()
 }
 
+/// A request may ask for what the configuration has for all of them.
+fn error_mode(configured: config::ErrorMode, headers: &HeaderMap) -> ErrorMode {
+    let asked = headers.get("x-centrifugo-error-mode").is_some_and(|mode| mode == "transport");
+    match configured {
+        config::ErrorMode::Body if !asked => ErrorMode::InBody,
+        config::ErrorMode::Body | config::ErrorMode::Transport => ErrorMode::InStatus,
+    }
+}
+
 fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -81,9 +97,11 @@ fn too_large(socket: u64, bytes_max: usize) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use fanwire_core::api::ErrorMode;
     use http::HeaderMap;
 
-    use super::authorised;
+    use super::{authorised, error_mode};
+    use crate::config;
 
     fn allowed(header: Option<(&'static str, &str)>, uri: &str) -> bool {
         let keys = ["first-key".to_owned(), "second-key".to_owned()];
@@ -111,5 +129,22 @@ mod tests {
         assert!(!allowed(Some(("x-api-key", "wrong")), "/api/info?api_key=first-key"));
         assert!(!allowed(Some(("authorization", "Bearer first-key")), "/api/info"));
         assert!(!authorised(&[], &HeaderMap::new(), &"/api/info?api_key=".parse().unwrap()));
+    }
+    #[test]
+    fn errors_are_in_the_status_where_the_request_or_the_configuration_says_so() {
+        use config::ErrorMode::{Body, Transport};
+        for (configured, header, expected) in [
+            (Body, None, ErrorMode::InBody),
+            (Body, Some("transport"), ErrorMode::InStatus),
+            (Body, Some("nosuch"), ErrorMode::InBody),
+            (Transport, None, ErrorMode::InStatus),
+            (Transport, Some("transport"), ErrorMode::InStatus),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(mode) = header {
+                headers.insert("x-centrifugo-error-mode", mode.parse().unwrap());
+            }
+            assert_eq!(error_mode(configured, &headers), expected, "{header:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::upgrade::Upgrade;
 pub(crate) struct Exchange {
     socket: u64,
     call: Cell<Option<Call>>,
-    answer: Cell<Option<Vec<u8>>>,
+    answer: Cell<Option<(u16, Vec<u8>)>>,
     upgrade: Cell<Option<Upgrade>>,
     active: Cell<bool>,
     write_blocked: Cell<bool>,
@@ -35,11 +35,11 @@ impl Exchange {
         self.socket
     }
 
-    /// For the request: makes a call of core and waits for the body of its answer.
-    pub(super) async fn call(&self, call: Call) -> Vec<u8> {
+    /// For the request: makes a call of core and waits for HTTP status and body of its answer.
+    pub(super) async fn call(&self, call: Call) -> (u16, Vec<u8>) {
         self.call.set(Some(call));
         poll_fn(|_| match self.answer.take() {
-            Some(body) => Poll::Ready(body),
+            Some(answer) => Poll::Ready(answer),
             // No waker is kept: the reactor polls the connection when it has set the answer.
             None => Poll::Pending,
         })
@@ -65,9 +65,9 @@ impl Exchange {
         self.call.take()
     }
 
-    pub(super) fn answer(&self, body: Vec<u8>) {
+    pub(super) fn answer(&self, status: u16, body: Vec<u8>) {
         self.active.set(true);
-        self.answer.set(Some(body));
+        self.answer.set(Some((status, body)));
     }
 
     pub(super) fn take_upgrade(&self) -> Option<Upgrade> {

@@ -122,8 +122,8 @@ impl HttpConnection {
     }
 
     /// The answer of core; poll afterwards.
-    pub(crate) fn answer(&self, body: Vec<u8>) {
-        self.exchange.answer(body);
+    pub(crate) fn answer(&self, status: u16, body: Vec<u8>) {
+        self.exchange.answer(status, body);
     }
 
     /// Whether a request began or was answered since this was last asked.

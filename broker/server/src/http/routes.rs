@@ -15,7 +15,7 @@ use hyper::service::Service;
 use super::exchange::{Exchange, InHand};
 use super::origin::AllowedOrigins;
 use super::{admin, api, upgrade};
-use crate::config::Config;
+use crate::config::{Config, ErrorMode};
 use crate::metrics::Metrics;
 
 /// Every answer's body is there as a whole.
@@ -37,6 +37,7 @@ pub(crate) enum Surface {
 pub(crate) struct Site {
     pub(super) api_keys: Vec<String>,
     pub(super) body_bytes_max: usize,
+    pub(super) error_mode: ErrorMode,
     pub(super) allowed_origins: AllowedOrigins,
     /// Compression is offered to who can read it.
     pub(super) compression: bool,
@@ -51,6 +52,7 @@ impl Site {
         Self {
             api_keys: config.api.keys.clone(),
             body_bytes_max: config.api.body_bytes_max,
+            error_mode: config.api.error_mode,
             allowed_origins: AllowedOrigins::new(&config.allowed_origins),
             compression: config.settings.client.compression,
             echo_path: config.echo_path.clone(),
@@ -106,7 +108,9 @@ async fn public(site: &Site, exchange: &Exchange, request: Request<Incoming>) ->
         }
         "/connection/websocket" => upgrade::answer(site, exchange, &request),
         "/" if request.method() == Method::GET => text(StatusCode::OK, INDEX),
-        path if path.starts_with("/api/") => api::answer(site, exchange, request).await,
+        path if path == "/api" || path.starts_with("/api/") => {
+            api::answer(site, exchange, request).await
+        }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }

@@ -38,15 +38,11 @@ pub(super) fn answer(site: &Site, exchange: &Exchange, request: &Request<Incomin
     }
     let query = request.uri().query().unwrap_or_default();
     let offered = offered_subprotocols(request.headers());
-    if wants_protobuf(query, &offered) {
-        let cause = "protobuf is not available in this version\n";
-        return text(StatusCode::BAD_REQUEST, cause);
-    }
-    let (adapter, pings) = (Adapter::CentrifugoJson, ping_style(query));
-    match shake_hands(site, exchange, request, adapter, pings) {
+    let (adapter, subprotocol) = protocol(query, &offered);
+    match shake_hands(site, exchange, request, adapter, ping_style(query)) {
         Ok(mut answer) => {
-            if offered.contains(&JSON) {
-                let value = HeaderValue::from_static(JSON);
+            if let Some(subprotocol) = subprotocol {
+                let value = HeaderValue::from_static(subprotocol);
                 answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
             }
             answer
@@ -128,12 +124,20 @@ fn offered_subprotocols(headers: &HeaderMap) -> Vec<&str> {
     lists.flat_map(|list| list.split(',')).map(str::trim).collect()
 }
 
-/// Protobuf is the only thing the client would understand.
-fn wants_protobuf(query: &str, offered: &[&str]) -> bool {
+/// What will be spoken, and the subprotocol to answer with. The query decides where it says
+/// something; a subprotocol that was offered is echoed only if it is what will be spoken.
+fn protocol(query: &str, offered: &[&str]) -> (Adapter, Option<&'static str>) {
     let named = |name, value| has_parameter(query, name, value);
-    named("format", "protobuf")
-        || named("cf_protocol", "protobuf")
-        || (offered.contains(&PROTOBUF) && !offered.contains(&JSON))
+    if named("format", "protobuf") || named("cf_protocol", "protobuf") {
+        let subprotocol = offered.contains(&PROTOBUF).then_some(PROTOBUF);
+        return (Adapter::CentrifugoProtobuf, subprotocol);
+    }
+    // The client's order is its preference.
+    match offered.iter().find(|offer| [JSON, PROTOBUF].contains(*offer)) {
+        Some(&PROTOBUF) => (Adapter::CentrifugoProtobuf, Some(PROTOBUF)),
+        Some(_) => (Adapter::CentrifugoJson, Some(JSON)),
+        None => (Adapter::CentrifugoJson, None),
+    }
 }
 
 fn ping_style(query: &str) -> PingStyle {
@@ -162,17 +166,20 @@ fn refusal(error: &Error) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use fanwire_core::PingStyle;
+    use fanwire_core::{Adapter, PingStyle};
 
-    use super::{ping_style, wants_protobuf};
+    use super::{JSON, PROTOBUF, ping_style, protocol};
 
     #[test]
-    fn protobuf_is_wanted_only_where_json_would_not_do() {
-        assert!(wants_protobuf("format=protobuf", &[]));
-        assert!(wants_protobuf("a=b&cf_protocol=protobuf", &["centrifuge-json"]));
-        assert!(wants_protobuf("", &["centrifuge-protobuf"]));
-        assert!(!wants_protobuf("", &["centrifuge-protobuf", "centrifuge-json"]));
-        assert!(!wants_protobuf("format=json&cf_protocol_version=v2", &["other"]));
+    fn the_query_decides_before_the_subprotocols_and_those_in_their_order() {
+        let protobuf = Adapter::CentrifugoProtobuf;
+        assert_eq!(protocol("format=protobuf", &[]), (protobuf, None));
+        assert_eq!(protocol("a=b&cf_protocol=protobuf", &[JSON]), (protobuf, None));
+        assert_eq!(protocol("", &[PROTOBUF]), (protobuf, Some(PROTOBUF)));
+        assert_eq!(protocol("", &[PROTOBUF, JSON]), (protobuf, Some(PROTOBUF)));
+        let json = Adapter::CentrifugoJson;
+        assert_eq!(protocol("", &[JSON, PROTOBUF]), (json, Some(JSON)));
+        assert_eq!(protocol("format=json&cf_protocol_version=v2", &["other"]), (json, None));
     }
 
     #[test]

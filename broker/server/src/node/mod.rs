@@ -20,9 +20,11 @@ use flume::{Receiver, Sender};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::config::Config;
+use crate::keyring::Keyring;
 use crate::mesh::{self, Doorbell};
 use crate::metrics::Metrics;
 use crate::reactor::{Order, Orders, Reactor, Seat};
+use crate::side::jwks;
 
 use listener::{PublicListeners, bind_admin, bind_public};
 pub(crate) use start_error::StartError;
@@ -102,6 +104,8 @@ fn make_seats(
     let orders = Arc::new(Orders::new(doorbells.clone()));
     let metrics = Arc::new(Metrics::new(started.shards));
     let node = Arc::new(node_info(started));
+    let keyring = Arc::new(Keyring::new(config.tokens.keys(), doorbells.clone()));
+    start_fetching(&config, &keyring)?;
     let config = Arc::new(config);
     let count = u16::try_from(started.shards).unwrap_or(u16::MAX);
     let mut admin = Some(admin);
@@ -117,9 +121,19 @@ fn make_seats(
         lanes,
         doorbell,
         orders: Arc::clone(&orders),
+        keyring: Arc::clone(&keyring),
         metrics: Arc::clone(&metrics),
     });
     Ok((seats.collect(), orders))
+}
+
+/// Starts the thread that fetches the keys of tokens, if there are any to fetch.
+fn start_fetching(config: &Config, keyring: &Arc<Keyring>) -> Result<(), StartError> {
+    let filled = Arc::clone(keyring);
+    let demand = jwks::start(&config.tokens, move |keys| filled.replace(keys));
+    let what = "cannot start the thread that fetches keys";
+    keyring.set_demand(demand.map_err(|source| StartError::System { what, source })?);
+    Ok(())
 }
 
 fn node_info(started: &Started) -> NodeInfo {

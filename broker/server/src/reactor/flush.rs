@@ -49,7 +49,8 @@ impl Reactor {
                     self.shard.handle_lane(to, false);
                 }
             }
-            Output::Answer { call, body } => self.answered(call.into(), body),
+            Output::Answer { call, status, body } => self.answered(call.into(), status, body),
+            Output::FetchKeys => self.keyring.demand(),
             Output::Write { socket, connection } => {
                 let key = SocketKey::from(socket);
                 self.contain(key, |reactor| reactor.write(key, connection));

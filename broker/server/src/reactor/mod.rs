@@ -19,14 +19,16 @@ mod socket;
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fanwire_core::config::{ClientSettings, NodeInfo};
 use fanwire_core::{Place, Shard, Time};
 
 use crate::config::Config;
 use crate::http::{HttpServer, Site};
+use crate::keyring::Keyring;
 use crate::mesh::{Doorbell, Lanes};
 use crate::metrics::{Metrics, ReactorCounters, Snapshot};
 
@@ -39,6 +41,8 @@ use socket::{SocketKey, Sockets};
 
 /// The one buffer that all sockets of a shard are read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// How often the wall clock is read by a busy shard; one that slept reads it when it wakes.
+const CLOCK_INTERVAL_MS: u64 = 500;
 /// How often a shard leaves its counters for a scrape while it is busy.
 const PUBLISH_INTERVAL_MS: u64 = 250;
 
@@ -64,6 +68,8 @@ pub(crate) struct Seat {
     pub(crate) doorbell: Arc<Doorbell>,
     /// What the node tells all shards.
     pub(crate) orders: Arc<Orders>,
+    /// What tokens may be signed with.
+    pub(crate) keyring: Arc<Keyring>,
     /// Where its counters go.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -85,6 +91,11 @@ pub(crate) struct Reactor {
     /// The doorbell's poll is in the ring.
     doorbell_armed: bool,
     orders: Arc<Orders>,
+    keyring: Arc<Keyring>,
+    /// Of the keys that core has.
+    keys_version: u64,
+    /// When the wall clock is read again.
+    read_clock_at: Time,
     stage: Stage,
     metrics: Arc<Metrics>,
     counters: ReactorCounters,
@@ -116,15 +127,18 @@ impl Reactor {
     /// No ring, or no descriptor.
     pub(crate) fn new(seat: Seat) -> io::Result<Self> {
         let now = Time::ZERO;
-        let settings = Arc::new(seat.config.settings.clone());
+        let settings = Rc::new(seat.config.settings.clone());
         let client = settings.client.clone();
         let site = Site::new(&seat.config, Arc::clone(&seat.metrics));
+        let keys_version = seat.keyring.version();
+        let mut shard = Shard::new(seat.place, settings, seat.node, seat.seed, now);
+        shard.set_keys(seat.keyring.keys());
         Ok(Self {
             place: seat.place,
             client,
             started: seat.started,
             now,
-            shard: Shard::new(seat.place, settings, seat.node, seat.seed, now),
+            shard,
             ring: Ring::new()?,
             events: Vec::new(),
             sockets: Sockets::default(),
@@ -133,6 +147,9 @@ impl Reactor {
             lanes: seat.lanes,
             doorbell_armed: false,
             orders: seat.orders,
+            keyring: seat.keyring,
+            keys_version,
+            read_clock_at: now,
             stage: Stage::Running,
             metrics: seat.metrics,
             counters: ReactorCounters::default(),
@@ -161,6 +178,8 @@ impl Reactor {
         self.arm();
         self.wait()?;
         self.now = Time::ZERO.after(self.started.elapsed());
+        self.read_wall_clock();
+        self.take_keys();
 
         self.handle_events();
         self.read_again();
@@ -183,6 +202,26 @@ impl Reactor {
             self.ring.poll_readable(Token::Doorbell, self.doorbell.file());
         }
         self.arm_doors();
+    }
+
+    /// Tells core what the wall clock shows, now and then: it may be set while the node runs.
+    fn read_wall_clock(&mut self) {
+        if self.now < self.read_clock_at {
+            return;
+        }
+        self.read_clock_at = Time::from_millis(self.now.as_millis() + CLOCK_INTERVAL_MS);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        self.shard.set_wall_clock(unix_ms.saturating_sub(self.now.as_millis()));
+    }
+
+    /// Takes keys that were fetched.
+    fn take_keys(&mut self) {
+        let version = self.keyring.version();
+        if version != self.keys_version {
+            self.keys_version = version;
+            self.shard.set_keys(self.keyring.keys());
+        }
     }
 
     fn handle_events(&mut self) {

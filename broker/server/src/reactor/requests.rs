@@ -61,10 +61,10 @@ impl Reactor {
     }
 
     /// Core's answer to a call. If its caller has gone, nobody wants it any more.
-    pub(super) fn answered(&mut self, key: SocketKey, body: Vec<u8>) {
+    pub(super) fn answered(&mut self, key: SocketKey, status: u16, body: Vec<u8>) {
         let Some(socket) = self.sockets.find(key) else { return };
         if let Phase::Http(connection) = &socket.phase {
-            connection.answer(body);
+            connection.answer(status, body);
             self.poll_http(key);
         }
     }

@@ -39,7 +39,8 @@ impl KeyDemand {
 }
 
 /// Starts the thread, if there is anything to fetch. `publish` gets all keys, those of the
-/// configuration included, whenever they have changed; until then `config.keys()` holds.
+/// configuration included, whenever any were fetched: where they are the same, a shard learns that
+/// the key it misses is not to be had. Until then `config.keys()` holds.
 ///
 /// # Errors
 ///
@@ -80,7 +81,9 @@ fn start_at(
     if watch.next().is_some() {
         thread::Builder::new().name("keys".to_owned()).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| watch.run())).is_err() {
-                tracing::error!("a bug (the panic is reported above): keys are not fetched again");
+                tracing::error!(
+                    "a bug (the panic is reported above): no keys are fetched until a restart"
+                );
             }
         })?;
     }
@@ -134,9 +137,9 @@ impl<P: Fn(Arc<Keys>)> Watch<P> {
     }
 
     fn fetch(&mut self) {
-        let changed = self.connection.fetch_if_due();
-        let changed = self.subscription.as_mut().is_some_and(Held::fetch_if_due) || changed;
-        if changed {
+        let fetched = self.connection.fetch_if_due();
+        let fetched = self.subscription.as_mut().is_some_and(Held::fetch_if_due) || fetched;
+        if fetched {
             let subscription = self.subscription.as_ref().map(|held| held.keys.clone());
             (self.publish)(Arc::new(Keys::new(self.connection.keys.clone(), subscription)));
         }
@@ -144,20 +147,27 @@ impl<P: Fn(Arc<Keys>)> Watch<P> {
 }
 
 impl Held {
-    /// Whether there are other keys than before.
+    /// Whether the keys were fetched, be they others than before or not.
     fn fetch_if_due(&mut self) -> bool {
         let Some(endpoint) = &mut self.endpoint else { return false };
         if endpoint.schedule.next() > Instant::now() {
             return false;
         }
         match endpoint.fetch() {
-            Some(jwks) => {
+            Some(Fetched::Same) => true,
+            Some(Fetched::New(jwks)) => {
                 self.keys = std::mem::take(&mut self.keys).with_jwks(jwks);
                 true
             }
             None => false,
         }
     }
+}
+
+/// What a fetch brought.
+enum Fetched {
+    Same,
+    New(Jwks),
 }
 
 /// Where a key set is fetched.
@@ -186,8 +196,8 @@ impl Endpoint {
         Self { url, agent: config.build().into(), schedule, answer: Vec::new() }
     }
 
-    /// A set that is not the one before.
-    fn fetch(&mut self) -> Option<Jwks> {
+    /// What the endpoint has; `None` = nothing that can be used.
+    fn fetch(&mut self) -> Option<Fetched> {
         let fetched = self.answered().and_then(|answer| Ok((Jwks::parse(&answer)?, answer)));
         // The path may have a secret in its query.
         let host = self.url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
@@ -200,7 +210,7 @@ impl Endpoint {
                     tracing::info!(host, keys, left_out, "fetched keys of tokens");
                     self.answer = answer;
                 }
-                is_new.then_some(jwks)
+                Some(if is_new { Fetched::New(jwks) } else { Fetched::Same })
             }
             Err(error) => {
                 self.schedule.failed(Instant::now());

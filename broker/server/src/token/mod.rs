@@ -67,12 +67,12 @@ impl TokenError {
                 "the broker takes none that can be guessed: `openssl rand -hex 32` makes a good one"
             }
             Self::NoPrivateKey(_) => {
-                "give RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519 without a password, \
-                 as from `openssl genpkey -algorithm ed25519`"
+                "give RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) or Ed25519 without a \
+                 password, as from `openssl genpkey -algorithm ed25519`"
             }
             Self::WrongAlgorithm(..) => {
                 "secrets are for HS256, HS384 and HS512, RSA keys for RS256, RS384 and RS512, \
-                 P-256 for ES256, P-384 for ES384, Ed25519 for EdDSA"
+                 P-256 for ES256, P-384 for ES384, P-521 for ES512, Ed25519 for EdDSA"
             }
             Self::NoJson(flag, _) if *flag == "--claims" => {
                 "write an object in quotes, as in --claims '{\"aud\":\"us\"}'"

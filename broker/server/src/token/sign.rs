@@ -5,7 +5,8 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
     RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaKeyPair,
 };
 use clap::ValueEnum;
@@ -27,6 +28,7 @@ pub(crate) enum Algorithm {
     RS512,
     ES256,
     ES384,
+    ES512,
     EdDSA,
 }
 
@@ -43,6 +45,7 @@ pub(super) enum Signer {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
+    P521(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
@@ -55,19 +58,19 @@ impl Signer {
 
     /// A private key in one of the forms that openssl writes.
     pub(super) fn from_pem(pem: &str) -> Option<Self> {
-        let p256 =
-            |der: &[u8]| EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
-        let p384 =
-            |der: &[u8]| EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der);
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()?;
         let bytes = der.secret_der();
+        let ecdsa = |curve: &'static EcdsaSigningAlgorithm| {
+            EcdsaKeyPair::from_private_key_der(curve, bytes)
+        };
         let rsa = match der {
             PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(bytes),
             _ => RsaKeyPair::from_pkcs8(bytes),
         };
         rsa.map(Self::Rsa)
-            .or_else(|_| p256(bytes).map(Self::P256))
-            .or_else(|_| p384(bytes).map(Self::P384))
+            .or_else(|_| ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING).map(Self::P256))
+            .or_else(|_| ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING).map(Self::P384))
+            .or_else(|_| ecdsa(&ECDSA_P521_SHA512_FIXED_SIGNING).map(Self::P521))
             .or_else(|_| Ed25519KeyPair::from_pkcs8(bytes).map(Self::Ed25519))
             .ok()
     }
@@ -79,6 +82,7 @@ impl Signer {
             Self::Rsa(_) => Algorithm::RS256,
             Self::P256(_) => Algorithm::ES256,
             Self::P384(_) => Algorithm::ES384,
+            Self::P521(_) => Algorithm::ES512,
             Self::Ed25519(_) => Algorithm::EdDSA,
         }
     }
@@ -89,6 +93,7 @@ impl Signer {
             Self::Rsa(_) => "an RSA key",
             Self::P256(_) => "a P-256 key",
             Self::P384(_) => "a P-384 key",
+            Self::P521(_) => "a P-521 key",
             Self::Ed25519(_) => "an Ed25519 key",
         }
     }
@@ -111,7 +116,9 @@ impl Signer {
             (Self::Rsa(key), Algorithm::RS256) => by_rsa(key, &RSA_PKCS1_SHA256),
             (Self::Rsa(key), Algorithm::RS384) => by_rsa(key, &RSA_PKCS1_SHA384),
             (Self::Rsa(key), Algorithm::RS512) => by_rsa(key, &RSA_PKCS1_SHA512),
-            (Self::P256(key), Algorithm::ES256) | (Self::P384(key), Algorithm::ES384) => {
+            (Self::P256(key), Algorithm::ES256)
+            | (Self::P384(key), Algorithm::ES384)
+            | (Self::P521(key), Algorithm::ES512) => {
                 let signature = key.sign(&random, text).map_err(|_| TokenError::NotSigned)?;
                 Ok(signature.as_ref().to_vec())
             }

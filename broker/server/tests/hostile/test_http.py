@@ -167,6 +167,60 @@ class Api(HttpTestCase):
             status, _, answer = backend.response()
             self.assertEqual((status, json.loads(answer)["error"]["code"]), (200, code), body)
 
+    def test_errors_may_be_asked_for_in_the_status(self):
+        mode = "X-Centrifugo-Error-Mode: transport"
+        refusals = (
+            (b'{"channel":"x"}', "/api/publish", 400, 107),
+            (b'{"channel":"nosuch:x","data":1}', "/api/publish", 404, 102),
+            (b'{"method":"nosuch"}', "/api/rpc", 404, 104),
+            (b"{}", "/api/map_stats", 400, 108),
+        )
+        backend = self.backend()
+        for body, path, status, code in refusals:
+            with self.subTest(body=body):
+                backend.send(request(body, mode, path=path) + request(body, path=path))
+                found, headers, answer = backend.response()
+                self.assertEqual((found, json.loads(answer)["code"]), (status, code))
+                self.assertEqual(headers["content-type"], "application/json")
+                found, _, answer = backend.response()
+                self.assertEqual((found, json.loads(answer)["error"]["code"]), (200, code))
+        backend.send(request(publish("x", 1), mode))
+        self.assertEqual(backend.response()[::2], (200, b'{"result":{}}'))
+
+    def test_lines_are_answered_by_lines(self):
+        listener, backend = self.listener("lines"), self.backend()
+        body = b"\n".join((
+            b'{"id":1,"method":"publish","params":{"channel":"lines","data":1}}',
+            b'{"method":"nosuch","params":{}}',
+            b'{"id":3,"method":"publish","params":{"channel":5}}',
+            b'{"id":4,"method":"publish","params":{"channel":"lines","data":2}}\n',
+        ))
+        backend.send(request(body, path="/api"))
+        status, _, answer = backend.response()
+        self.assertEqual(status, 200)
+        lines = [json.loads(line) for line in answer.split(b"\n")]
+        self.assertEqual([line.get("id") for line in lines], [1, None, 3, 4])
+        codes = [line.get("error", {}).get("code") for line in lines]
+        self.assertEqual(codes, [None, 104, 107, None])
+        heard = [listener.message()["push"]["pub"]["data"] for _ in range(2)]
+        self.assertEqual(heard, [1, 2])
+        for body in (b"", b"[]", b"nonsense", b'{"method":"info"}{'):
+            self.assertEqual(self.status(request(body, path="/api")), 400, body)
+        self.assertEqual(self.status(request(b"{}", path="/api", method="GET")), 405)
+        self.assertEqual(self.status(request(b"{}", path="/api", key="wrong")), 401)
+
+    def test_a_malformed_command_of_a_batch_disturbs_no_other(self):
+        listener, backend = self.listener("batch"), self.backend()
+        body = (
+            b'{"commands":[{"publish":{"channel":5}},{"publish":[]},7,'
+            b'{"publish":{"channel":"batch","data":1}}]}'
+        )
+        backend.send(request(body, path="/api/batch"))
+        replies = json.loads(backend.response()[2])["replies"]
+        codes = [reply.get("error", {}).get("code") for reply in replies]
+        self.assertEqual(codes, [107, 107, 107, None])
+        self.assertEqual(listener.message()["push"]["pub"]["data"], 1)
+
     def test_a_body_above_the_limit_is_413(self):
         backend = self.backend()
         head = request(b"", "X-Note: large").replace(
@@ -212,18 +266,18 @@ class Upgrade(HttpTestCase):
         self.assertIn(status, (400, 426))
         self.assertEqual(headers.get("sec-websocket-version"), "13")
 
-    def test_protobuf_is_refused_in_words_and_not_misunderstood(self):
+    def test_protobuf_is_spoken_however_it_is_asked_for(self):
         protocols = ["Sec-WebSocket-Protocol: centrifuge-protobuf"]
-        for data in (
-            upgrade_request(headers=protocols),
-            upgrade_request("/connection/websocket?format=protobuf"),
-            upgrade_request("/connection/websocket?cf_protocol=protobuf"),
+        for data, echoed in (
+            (upgrade_request(headers=protocols), "centrifuge-protobuf"),
+            (upgrade_request("/connection/websocket?format=protobuf"), None),
+            (upgrade_request("/connection/websocket?cf_protocol=protobuf"), None),
         ):
             backend = self.backend()
             backend.send(data)
-            status, _, body = backend.response()
-            self.assertEqual(status, 400)
-            self.assertIn(b"protobuf", body.lower())
+            status, headers, _ = backend.response()
+            self.assertEqual(status, 101)
+            self.assertEqual(headers.get("sec-websocket-protocol"), echoed)
 
     def test_another_path_is_not_found(self):
         self.assertEqual(self.status(upgrade_request("/connection/nosuch")), 404)

@@ -1,5 +1,7 @@
 //! Which key vouches for which token, and that no header can change that.
 
+use aws_lc_rs::signature::ECDSA_P521_SHA512_ASN1_SIGNING;
+
 use super::*;
 use crate::limits::{HMAC_SECRET_BYTES_MIN, JWKS_KEYS_MAX};
 use crate::session::jwks::Jwks;
@@ -19,13 +21,14 @@ HqNvH2cRcejv9EIOUQIDAQAB
 ";
 
 /// One set per kind of key, and the algorithms that it is for.
-fn one_key_each() -> [(KeySet, &'static [&'static str]); 5] {
+fn one_key_each() -> [(KeySet, &'static [&'static str]); 6] {
     let none = KeySet::default;
     [
         (secret(), &["HS256", "HS384", "HS512"]),
         (none().with_rsa_pem(&rsa_pem()).unwrap(), &["RS256", "RS384", "RS512"]),
         (none().with_ecdsa_pem(&p256_pem()).unwrap(), &["ES256"]),
         (none().with_ecdsa_pem(&public_pem(P384.public_key())).unwrap(), &["ES384"]),
+        (none().with_ecdsa_pem(&public_pem(P521.public_key())).unwrap(), &["ES512"]),
         (none().with_ed25519_pem(&public_pem(ED25519.public_key())).unwrap(), &["EdDSA"]),
     ]
 }
@@ -47,6 +50,7 @@ fn jwk(kind: &str) -> String {
         }
         "P-256" => point("P-256", P256.public_key().as_ref()),
         "P-384" => point("P-384", P384.public_key().as_ref()),
+        "P-521" => point("P-521", P521.public_key().as_ref()),
         "Ed25519" => {
             let x = base64(ED25519.public_key());
             format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}""#)
@@ -133,7 +137,9 @@ fn an_unsigned_token_is_refused_however_it_is_spelled() {
 fn an_algorithm_that_is_not_listed_is_refused_though_its_key_is_there() {
     let keys = KeySet::default().with_rsa_pem(&rsa_pem()).unwrap();
     assert_eq!(verified(keys.clone(), &signed("PS256", &good())), Err(ALGORITHM));
-    for name in ["hs256", "HS256 ", "HS1", "RS1", "ES512", "ES256K", "EDDSA", "Ed25519", "A128KW"] {
+    for name in
+        ["hs256", "HS256 ", "HS1", "RS1", "es512", "ES521", "ES256K", "EDDSA", "Ed25519", "A128KW"]
+    {
         let header = format!(r#"{{"alg":"{name}"}}"#);
         let token = signed_with_header("HS256", &header, &good());
         assert_eq!(verified(secret(), &token), Err(ALGORITHM), "{name}");
@@ -175,6 +181,7 @@ fn without_keys_no_token_is_good() {
 
 #[test]
 fn what_is_no_key_of_its_kind_is_refused() {
+    const ECDSA: &str = "ECDSA P-256, P-384 or P-521";
     let none = KeySet::default;
     let ed25519_pem = public_pem(ED25519.public_key());
     let private = pem("PRIVATE KEY", AsDer::as_der(&*RSA).unwrap().as_ref());
@@ -191,8 +198,8 @@ fn what_is_no_key_of_its_kind_is_refused() {
         (none().with_rsa_pem(&p256_pem()), KeyError::WrongKind("RSA")),
         (none().with_rsa_pem(&pem("PUBLIC KEY", b"junk")), KeyError::WrongKind("RSA")),
         (none().with_rsa_pem(WEAK_RSA), KeyError::RsaSize),
-        (none().with_ecdsa_pem(&rsa_pem()), KeyError::WrongKind("ECDSA P-256 or P-384")),
-        (none().with_ecdsa_pem(&ed25519_pem), KeyError::WrongKind("ECDSA P-256 or P-384")),
+        (none().with_ecdsa_pem(&rsa_pem()), KeyError::WrongKind(ECDSA)),
+        (none().with_ecdsa_pem(&ed25519_pem), KeyError::WrongKind(ECDSA)),
         (none().with_ed25519_pem(&p256_pem()), KeyError::WrongKind("Ed25519")),
     ];
     for (result, expected) in cases {
@@ -210,7 +217,13 @@ fn nothing_printed_shows_a_key() {
 
 #[test]
 fn a_fetched_key_is_found_by_its_kid() {
-    let kinds = [("RSA", "RS256"), ("P-256", "ES256"), ("P-384", "ES384"), ("Ed25519", "EdDSA")];
+    let kinds = [
+        ("RSA", "RS256"),
+        ("P-256", "ES256"),
+        ("P-384", "ES384"),
+        ("P-521", "ES512"),
+        ("Ed25519", "EdDSA"),
+    ];
     let member = |kind: &str| format!(r#"{},"kid":"the {kind}"}}"#, jwk(kind));
     let members: Vec<_> = kinds.iter().map(|(kind, _)| member(kind)).collect();
     let keys = fetched(&members);
@@ -226,6 +239,24 @@ fn a_fetched_key_is_found_by_its_kid() {
     let later = fetched(&members[..1]);
     let gone = verified(later, &with_kid("ES256", "the P-256"));
     assert_eq!(gone, Err(TokenError::UnknownKey));
+}
+
+#[test]
+fn an_expired_token_of_a_retired_key_is_called_expired() {
+    let keys = fetched(&[format!(r#"{},"kid":"new"}}"#, jwk("P-256"))]);
+    let header = r#"{"alg":"ES256","kid":"old"}"#;
+    for (exp, expected) in [
+        (NOW - 1, TokenError::Expired),
+        (NOW, TokenError::Expired),
+        (NOW + 1, TokenError::UnknownKey),
+    ] {
+        let token = signed_with_header("ES256", header, &format!(r#"{{"exp":{exp}}}"#));
+        assert_eq!(verified(keys.clone(), &token), Err(expected), "{exp}");
+    }
+    for claims in ["{}", "", r#"{"exp":"1"}"#] {
+        let token = signed_with_header("ES256", header, claims);
+        assert_eq!(verified(keys.clone(), &token), Err(TokenError::UnknownKey), "{claims}");
+    }
 }
 
 #[test]
@@ -249,6 +280,61 @@ fn a_fetched_key_is_for_what_it_says() {
 }
 
 #[test]
+fn a_fetched_curve_takes_its_own_algorithm_alone_whatever_it_says() {
+    let pairs = [("P-256", "ES256"), ("P-384", "ES384"), ("P-521", "ES512")];
+    for (curve, own) in pairs {
+        for (_, said) in pairs {
+            let keys = fetched(&[format!(r#"{},"kid":"k","alg":"{said}"}}"#, jwk(curve))]);
+            for (_, algorithm) in pairs {
+                let expected = match (said == own, algorithm == own) {
+                    (true, true) => Ok(()),
+                    (true, false) => Err(NO_KEY),
+                    (false, _) => Err(TokenError::UnknownKey),
+                };
+                let result = verified(keys.clone(), &with_kid(algorithm, "k"));
+                assert_eq!(result, expected, "{algorithm} with {curve} for {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_es512_signature_is_good_as_it_was_made_and_in_no_other_form() {
+    let keys = KeySet::default().with_ecdsa_pem(&public_pem(P521.public_key())).unwrap();
+    let token = signed("ES512", &good());
+    let (text, made) = token.rsplit_once('.').unwrap();
+    let made = URL_SAFE_NO_PAD.decode(made).unwrap();
+    assert_eq!((made.len(), verified(keys.clone(), &token)), (132, Ok(())));
+    let flipped = |at: usize| {
+        let mut bytes = made.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    // The form of X.509 is not that of tokens (RFC 7518, section 3.4).
+    let der = EcdsaKeyPair::from_private_key_der(
+        &ECDSA_P521_SHA512_ASN1_SIGNING,
+        P521.to_pkcs8v1().unwrap().as_ref(),
+    );
+    let der = der.unwrap().sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+    for bad in [
+        flipped(0),
+        flipped(65),
+        flipped(66),
+        flipped(131),
+        made[..131].to_vec(),
+        [&made[..], &[0]].concat(),
+        vec![0; 132],
+        vec![],
+        der.as_ref().to_vec(),
+    ] {
+        assert_eq!(verified(keys.clone(), &format!("{text}.{}", base64(&bad))), Err(SIGNATURE));
+    }
+    let header = r#"{"alg":"ES512"}"#;
+    let by_another_curve = signed_with_header("ES384", header, &good());
+    assert_eq!(verified(keys, &by_another_curve), Err(SIGNATURE));
+}
+
+#[test]
 fn a_member_that_is_no_key_to_verify_with_is_left_out_and_the_others_stay() {
     let good = format!(r#"{},"kid":"k"}}"#, jwk("P-256"));
     let small = base64([0xff; 128]);
@@ -262,7 +348,9 @@ fn a_member_that_is_no_key_to_verify_with_is_left_out_and_the_others_stay() {
         r#"{"kty":"LATER","kid":"k2"}"#.to_owned(),
         format!(r#"{},"kid":"k2"}}"#, jwk("P-256").replace("P-256", "P-384")),
         format!(r#"{},"kid":"k2"}}"#, jwk("P-256").replace("P-256", "P-521")),
+        format!(r#"{},"kid":"k2"}}"#, jwk("P-521").replace("P-521", "P-384")),
         format!(r#"{{"kty":"EC","crv":"P-256","kid":"k2","x":"{0}","y":"{0}"}}"#, base64([1; 32])),
+        format!(r#"{{"kty":"EC","crv":"P-521","kid":"k2","x":"{0}","y":"{0}"}}"#, base64([1; 66])),
     ] {
         let json = format!(r#"{{"keys":[{bad},{good}]}}"#);
         let jwks = Jwks::parse(json.as_bytes()).unwrap();

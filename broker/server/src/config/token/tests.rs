@@ -130,9 +130,13 @@ fn what_is_no_key_is_refused_with_a_way_out() {
         "this is no public key in PEM",
         "-----BEGIN PUBLIC KEY-----",
     );
-    assert_refused(&line("rsa_public_key", &public), "this is no RSA key", "PUBLIC KEY");
+    assert_refused(&line("rsa_public_key", &public), "this is no RSA key", "ecdsa_public_key");
     assert_refused(&line("ecdsa_public_key", &private), "this is a private key", "openssl pkey");
-    assert_refused(&line("ed25519_public_key", &public), "this is no Ed25519 key", "PUBLIC KEY");
+    assert_refused(
+        &line("ed25519_public_key", &public),
+        "this is no Ed25519 key",
+        "ed25519_public_key",
+    );
     for name in ["hmac_secret_key", "rsa_public_key"] {
         let (cause, remedy) = refusal(&format!("{name} = \"hidden\""));
         assert!(!cause.contains("hidden") && !remedy.contains("hidden"), "{cause} {remedy}");
@@ -147,8 +151,10 @@ fn rules_that_cannot_be_kept_are_refused() {
         assert_refused(&line, "this is no URL to fetch keys from", "https://auth.example.com");
     }
     assert_refused("jwks_refresh_interval = \"9s\"", "9s is out of range", "10s to 24h");
-    assert_refused("audience_regex = \"(\"", "this is no regular expression", "unclosed group");
-    assert_refused("issuer_regex = \"a)|(b\"", "this is no regular expression", "unopened group");
+    let cause = r#""(" is no regular expression: unclosed group"#;
+    assert_refused("audience_regex = \"(\"", cause, "the whole text");
+    let cause = r#""a)|(b" is no regular expression: unopened group"#;
+    assert_refused("issuer_regex = \"a)|(b\"", cause, "the whole text");
     assert_refused("user_id_claim = \"\"", "no claim has an empty name", "sub");
     let (cause, remedy) = refusal("audience = \"a\"\naudience_regex = \"b\"");
     let expected = "f.toml:3: client.token: audience and audience_regex are both given";

@@ -65,8 +65,11 @@ class Broker:
         return broker
 
     @classmethod
-    def serve(cls, client=None, port=None, **options):
-        """`fanwire serve` with a file that allows what `dev` allows, and `client` settings."""
+    def serve(cls, client=None, port=None, sections=None, **options):
+        """`fanwire serve` with a file that allows what `dev` allows, and `client` settings.
+
+        `sections` are further ones, as in {"client.token": {…}}; each replaces that of its name.
+        """
         port = port or free_port()
         config = {
             "server": {"address": f"127.0.0.1:{port}", "shards": SHARDS},
@@ -74,6 +77,7 @@ class Broker:
             "api": {"keys": [API_KEY]},
             "client": {"anonymous": True, "allowed_origins": ["*"], **(client or {})},
             "topics": OPEN_TOPICS,
+            **(sections or {}),
         }
         config_file = write_config(to_toml(config))
         broker = cls(["serve", "--config", config_file], **options)
@@ -85,6 +89,12 @@ class Broker:
     def text(self, stream):
         """Everything that came on `stdout` or `stderr` so far."""
         return "".join(self._lines[stream])
+
+    def memory(self):
+        """The memory that the broker has at this moment, in bytes."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            (line,) = (line for line in status if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
 
     def stop(self):
         """Ends the broker as an operator would; an error unless it leaves in good order."""

@@ -1,9 +1,11 @@
 """The base of the tests that misbehave towards a broker."""
 
 import contextlib
+import http.client
+import json
 import unittest
 
-from .broker import Broker
+from .broker import API_KEY, LIMIT_S, Broker
 from .neighbours import Neighbours
 from .peer import CLOSE, Peer, frame
 
@@ -11,12 +13,19 @@ from .peer import CLOSE, Peer, frame
 class HostileTestCase(unittest.TestCase):
     """One broker for the class; after each test its neighbours are checked."""
 
-    # Settings of `[client]`; empty: the broker is `fanwire dev`.
+    # Settings of `[client]`, and further sections; without any the broker is `fanwire dev`.
     client = {}
+    sections = {}
+    # What the log must never show, beside the API key. It shows all else: its level is "trace".
+    secrets = ()
 
     @classmethod
     def setUpClass(cls):
-        cls.broker = Broker.serve(cls.client) if cls.client else Broker.dev()
+        log = {"log": {"level": "trace"}}
+        if cls.client or cls.sections:
+            cls.broker = Broker.serve(cls.client, sections={**log, **cls.sections})
+        else:
+            cls.broker = Broker.dev("--log-level", "trace")
         cls.addClassCleanup(cls.broker.stop)
         cls.neighbours = Neighbours(cls.broker)
         cls.addClassCleanup(cls.neighbours.leave)
@@ -24,7 +33,11 @@ class HostileTestCase(unittest.TestCase):
     def tearDown(self):
         self.neighbours.check()
         self.assertIsNone(self.broker.process.poll(), "the broker lives")
-        self.assertNotIn("panicked", self.broker.text("stderr"))
+        log = self.broker.text("stderr")
+        self.assertNotIn("panicked", log)
+        for secret in (API_KEY, *self.secrets):
+            shown = log.find(secret)
+            self.assertEqual(shown, -1, log[max(0, shown - 200) : shown + 200])
 
     def upgraded(self, **options):
         """A WebSocket that has sent no command yet."""
@@ -48,6 +61,27 @@ class HostileTestCase(unittest.TestCase):
         with contextlib.suppress(OSError):
             peer.send(frame(CLOSE, code.to_bytes(2, "big")))
         self.assertEqual(peer.rest(), b"", "nothing comes after the close frame")
+
+    def assert_memory_bounded(self, act, growth_bytes_max):
+        """To act twice leaves hardly more memory behind than to act once."""
+        act()
+        before = self.broker.memory()
+        act()
+        growth = self.broker.memory() - before
+        self.assertLess(growth, growth_bytes_max, "bytes more than after the first time")
+
+    def call(self, method, body, **headers):
+        """Status and answer of a call of the API; an answer that is no JSON is bytes."""
+        backend = http.client.HTTPConnection("127.0.0.1", self.broker.port, timeout=LIMIT_S)
+        self.addCleanup(backend.close)
+        body = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        backend.request("POST", f"/api/{method}", body, {"X-API-Key": API_KEY, **headers})
+        response = backend.getresponse()
+        answer = response.read()
+        backend.close()
+        with contextlib.suppress(ValueError):
+            answer = json.loads(answer)
+        return response.status, answer
 
     def assert_alive(self, peer):
         """The connection answers a command."""

@@ -25,7 +25,9 @@ def frame(opcode, payload=b"", *, fin=True, reserved=0, masked=True, length=None
     if not masked:
         return head + payload
     key = os.urandom(4)
-    return head + key + bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    repeated = (key * (len(payload) // 4 + 1))[: len(payload)]
+    mixed = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
+    return head + key + mixed.to_bytes(len(payload), "big")
 
 
 def encode(*commands):
@@ -56,23 +58,24 @@ class Peer:
         self._messages = []
 
     @classmethod
-    def upgraded(cls, port, **options):
+    def upgraded(cls, port, path="/connection/websocket", headers=(), **options):
         """A WebSocket that has sent no command yet."""
         peer = cls(port, **options)
-        peer.send(upgrade_request())
+        peer.send(upgrade_request(path, headers))
         head = peer.head()
         if not head.startswith("HTTP/1.1 101 "):
             raise AssertionError(f"not upgraded: {head}")
         return peer
 
     @classmethod
-    def connected(cls, port, **options):
-        """A WebSocket whose connect command has been answered."""
+    def connected(cls, port, connect=None, **options):
+        """A WebSocket whose connect command, with these fields, has been answered."""
         peer = cls.upgraded(port, **options)
-        peer.command({"id": 1, "connect": {}})
+        peer.command({"id": 1, "connect": connect or {}})
         reply = peer.message()
         assert reply["id"] == 1, reply
         peer.client = reply["connect"]["client"]
+        peer.welcome = reply["connect"]
         return peer
 
     def send(self, data):

@@ -1,11 +1,19 @@
 //! Scripted dialogues with a node of several shards: what goes in as bytes, what comes out as
 //! frames. Lanes deliver at once unless they are held; the simulation is where chance says when.
 
-use std::collections::{HashMap, VecDeque};
+pub(crate) mod fossil;
+pub(crate) mod protobuf;
+mod script;
+mod settings;
+pub(crate) mod tokens;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
+use fanwire_core::config::{NodeInfo, Settings};
+use fanwire_core::keys::Keys;
 use fanwire_core::{
     Adapter, Batch, CallId, Compression, ConnectionId, Output, PingStyle, Place, Shard, ShardIndex,
     SocketId, Time, api,
@@ -14,6 +22,8 @@ use fanwire_core::{
 use crate::deflate::{COMPRESSED, inflate};
 use crate::wire;
 
+pub(crate) use script::{across, in_both, joined};
+pub(crate) use settings::{full_settings, open_settings, open_topics, with_history};
 const COMPRESSED_TEXT: u8 = COMPRESSED | wire::TEXT;
 
 /// What a client has been sent.
@@ -22,7 +32,7 @@ pub(crate) enum Frame {
     Text(String),
     /// A text that was compressed.
     Compressed(String),
-    /// Only an echo sends one.
+    /// Replies in Protobuf, or an echo.
     Binary(Vec<u8>),
     Ping,
     Pong(Vec<u8>),
@@ -40,7 +50,10 @@ pub(crate) struct Client(u64);
 /// A node whose shards are driven by hand.
 pub(crate) struct Node {
     shards: Vec<Shard>,
+    settings: Settings,
     clients: HashMap<u64, (usize, ConnectionId)>,
+    /// What each client speaks.
+    adapters: HashMap<u64, Adapter>,
     frames: HashMap<u64, Vec<Frame>>,
     answers: HashMap<u64, String>,
     /// Sockets whose kernel takes nothing.
@@ -48,26 +61,15 @@ pub(crate) struct Node {
     /// Lanes are held: what waits between the shards, with sender and receiver.
     held: Option<VecDeque<(ShardIndex, ShardIndex, Batch)>>,
     next: u64,
+    /// The shard that took the last call of a dialogue.
+    turn: usize,
+    /// What the names of a dialogue stand for.
+    names: BTreeMap<String, serde_json::Value>,
+    /// What clients speak that are opened from now on.
+    pub(crate) adapter: Adapter,
+    /// How often keys were asked for.
+    pub(crate) fetches: usize,
     pub(crate) now: Time,
-}
-
-/// Everybody may do everything outside namespaces; `pos:` shows positions, `closed:` admits nobody.
-pub(crate) fn open_settings() -> Settings {
-    let open = TopicOptions {
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_anonymous: true,
-        ..TopicOptions::default()
-    };
-    let positions =
-        TopicOptions { history_size: 10, history_ttl: Duration::from_secs(60), ..open.clone() };
-    Settings {
-        client: ClientSettings { anonymous: true, topics_max: 4, ..ClientSettings::default() },
-        topics: open,
-        namespaces: [("pos".to_owned(), positions), ("closed".to_owned(), TopicOptions::default())]
-            .into(),
-    }
 }
 
 /// Runs a dialogue on nodes of 1, 2 and 8 shards.
@@ -79,22 +81,28 @@ pub(crate) fn with_shards(settings: &Settings, dialogue: impl Fn(&mut Node)) {
 
 impl Node {
     pub(crate) fn new(count: u16, settings: Settings) -> Self {
-        let settings = Arc::new(settings);
+        let shared = Rc::new(settings.clone());
         let id = uuid::Uuid::from_u128(7);
         let node = Arc::new(NodeInfo { id, name: "n".to_owned(), version: "0".to_owned() });
         let shard = |index| {
             let place = Place { index: ShardIndex(index), count };
             let seed = [u8::try_from(index).unwrap(); 32];
-            Shard::new(place, Arc::clone(&settings), Arc::clone(&node), seed, Time::ZERO)
+            Shard::new(place, Rc::clone(&shared), Arc::clone(&node), seed, Time::ZERO)
         };
         Self {
             shards: (0..count).map(shard).collect(),
+            settings,
             clients: HashMap::new(),
+            adapters: HashMap::new(),
             frames: HashMap::new(),
             answers: HashMap::new(),
             stuck: Vec::new(),
             held: None,
             next: 0,
+            turn: 0,
+            names: BTreeMap::new(),
+            adapter: Adapter::CentrifugoJson,
+            fetches: 0,
             now: Time::ZERO,
         }
     }
@@ -105,7 +113,7 @@ impl Node {
     }
 
     pub(crate) fn open_with(&mut self, pings: PingStyle) -> Client {
-        self.open_as(Adapter::CentrifugoJson, pings)
+        self.open_as(self.adapter, pings)
     }
 
     /// A new client that is compressed for, with a window of 2^`bits`.
@@ -122,6 +130,7 @@ impl Node {
         let shard = usize::try_from(socket).unwrap() % self.shards.len();
         let id = self.shards[shard].open(self.now, SocketId(socket), adapter, pings);
         self.clients.insert(socket, (shard, id));
+        self.adapters.insert(socket, adapter);
         Client(socket)
     }
 
@@ -195,7 +204,7 @@ impl Node {
 
     /// A call whose answer may take its time.
     pub(crate) fn ask(&mut self, shard: usize, method: &str, body: &str) -> CallId {
-        let call = api::decode(method, body.as_bytes()).unwrap();
+        let call = api::decode(method, body.as_bytes(), api::ErrorMode::InBody).unwrap();
         let id = CallId(self.next);
         self.next += 1;
         self.shards[shard].handle_call(self.now, id, call);
@@ -206,6 +215,53 @@ impl Node {
     /// The answer to a call, if it has come.
     pub(crate) fn answer(&mut self, call: CallId) -> Option<String> {
         self.answers.remove(&call.0)
+    }
+
+    /// What the wall clock showed at the node's start, in Unix milliseconds.
+    pub(crate) fn set_wall_clock(&mut self, unix_zero_ms: u64) {
+        self.shards.iter_mut().for_each(|shard| shard.set_wall_clock(unix_zero_ms));
+    }
+
+    pub(crate) fn set_keys(&mut self, keys: Keys) {
+        let keys = Arc::new(keys);
+        self.shards.iter_mut().for_each(|shard| shard.set_keys(Arc::clone(&keys)));
+    }
+
+    /// The shard that serves a client.
+    pub(crate) fn shard_of(&self, client: Client) -> usize {
+        self.clients[&client.0].0
+    }
+
+    /// A topic of a namespace (`"ns:"`, or none) that none of these clients' shards owns, so that
+    /// what concerns it crosses lanes. In a node of two shards, the clients must share one.
+    pub(crate) fn topic_elsewhere(&self, namespace: &str, clients: &[Client]) -> String {
+        let shards: Vec<_> = clients.iter().map(|client| self.shard_of(*client)).collect();
+        self.topic(namespace, |owned_by| !shards.iter().any(|shard| owned_by(*shard)))
+    }
+
+    /// A topic of a namespace that a client's shard owns, so that nothing of it crosses lanes.
+    pub(crate) fn topic_here(&self, namespace: &str, client: Client) -> String {
+        self.topic(namespace, |owned_by| owned_by(self.shard_of(client)))
+    }
+
+    /// A topic whose owner is as wanted. Which that is, another node shows: an owner answers though
+    /// no lane delivers.
+    fn topic(
+        &self,
+        namespace: &str,
+        wanted: impl Fn(&mut dyn FnMut(usize) -> bool) -> bool,
+    ) -> String {
+        let mut probe = Self::new(u16::try_from(self.shards.len()).unwrap(), self.settings.clone());
+        probe.hold_lanes();
+        let mut topics = (0..1000).map(|number| format!("{namespace}topic{number}"));
+        let topic = topics.find(|topic| {
+            wanted(&mut |shard| {
+                let body = format!(r#"{{"channel":"{topic}","data":{{}}}}"#);
+                let call = probe.ask(shard, "publish", &body);
+                probe.answer(call).is_some()
+            })
+        });
+        topic.expect("every shard owns some topics")
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -238,6 +294,19 @@ impl Node {
         self.settle();
     }
 
+    /// Loses what waits for a shard, as no lane ever does.
+    pub(crate) fn lose_held(&mut self, shard: usize) {
+        let held = self.held.as_mut().expect("lanes are held");
+        let before = held.len();
+        held.retain(|(_, to, _)| to.as_usize() != shard);
+        assert!(held.len() < before, "nothing waited for shard {shard}");
+    }
+
+    /// Loses all that waits.
+    pub(crate) fn forget_held(&mut self) {
+        self.held.as_mut().expect("lanes are held").clear();
+    }
+
     /// Tells every shard that the lanes to all others are full, or take batches again.
     pub(crate) fn set_lanes_ready(&mut self, ready: bool) {
         let count = u16::try_from(self.shards.len()).unwrap();
@@ -260,9 +329,19 @@ impl Node {
 
     /// Lets time pass, timers included.
     pub(crate) fn pass(&mut self, time: Duration) {
+        self.pass_by(time, Duration::from_millis(32));
+    }
+
+    /// The same for long times, where not every timer must fire when it is due.
+    pub(crate) fn pass_seconds(&mut self, seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        self.pass_by(time, time / 16);
+    }
+
+    fn pass_by(&mut self, time: Duration, step: Duration) {
         let end = self.now.after(time);
         while self.now < end {
-            self.now = self.now.after(Duration::from_millis(32)).min(end);
+            self.now = self.now.after(step).min(end);
             for shard in &mut self.shards {
                 shard.handle_timeout(self.now);
             }
@@ -292,9 +371,10 @@ impl Node {
                     None => self.shards[to.as_usize()].handle_batch(self.now, from, batch),
                 }
             }
-            Output::Answer { call, body } => {
+            Output::Answer { call, body, .. } => {
                 self.answers.insert(call.0, String::from_utf8(body).unwrap());
             }
+            Output::FetchKeys => self.fetches += 1,
             Output::Write { socket, connection } => {
                 if self.stuck.contains(&socket.0) {
                     self.shards[index].handle_blocked(connection);
