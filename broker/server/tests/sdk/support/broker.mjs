@@ -30,6 +30,33 @@ export const OPEN_CONFIG = {
   },
 };
 
+/** Options of topics that everybody may do everything with. */
+export const OPEN_TOPICS = {
+  ...OPEN_CONFIG.topics,
+  allow_history_for_client: true,
+  allow_history_for_anonymous: true,
+  allow_presence_for_client: true,
+  allow_presence_for_anonymous: true,
+};
+
+/** The same, and nothing is lost. */
+export const KEPT_TOPICS = {
+  ...OPEN_TOPICS,
+  history_size: 10_000,
+  history_ttl: "10m",
+  force_recovery: true,
+};
+
+/** `OPEN_CONFIG` with more settings for clients and namespaces with these options. */
+export const configWith = ({ client = {}, namespaces = {}, ...sections } = {}) => ({
+  ...OPEN_CONFIG,
+  client: { ...OPEN_CONFIG.client, ...client },
+  ...Object.fromEntries(
+    Object.entries(namespaces).map(([name, options]) => [`namespaces.${name}`, options]),
+  ),
+  ...sections,
+});
+
 export class Broker {
   /** `fanwire dev`: a port of the broker's choice, anonymous clients may do everything. */
   static async dev() {
@@ -106,7 +133,9 @@ export class Broker {
 
   async #accepts() {
     const connected = async () => {
-      while (!(await canConnect(this.port))) await new Promise((done) => setTimeout(done, 10));
+      while (this.process.exitCode === null && !(await canConnect(this.port))) {
+        await new Promise((done) => setTimeout(done, 10));
+      }
     };
     const started = Promise.race([connected(), this.#endedEarly()]);
     return within(started, "the broker accepts connections");

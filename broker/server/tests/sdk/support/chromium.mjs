@@ -29,14 +29,20 @@ export async function launchChromium() {
   });
 }
 
-/** Serves the page and the SDK's browser build; its origin is another than the broker's. */
+/**
+ * Serves the page with the SDK's build for browsers, at `/protobuf` with its build for Protobuf;
+ * its origin is another than the broker's.
+ */
 export class PageServer {
   static async start() {
     const main = createRequire(import.meta.url).resolve("centrifuge");
-    const sdk = path.join(path.dirname(main), "..", "dist", "centrifuge.js");
+    const sdk = (name) => readFile(path.join(path.dirname(main), "..", "dist", name));
+    const page = await readFile(new URL("page.html", import.meta.url), "utf8");
     const files = {
-      "/": ["text/html", await readFile(new URL("page.html", import.meta.url))],
-      "/centrifuge.js": ["text/javascript", await readFile(sdk)],
+      "/": ["text/html", page],
+      "/protobuf": ["text/html", page.replace("/centrifuge.js", "/centrifuge.protobuf.js")],
+      "/centrifuge.js": ["text/javascript", await sdk("centrifuge.js")],
+      "/centrifuge.protobuf.js": ["text/javascript", await sdk("centrifuge.protobuf.js")],
     };
     const server = http.createServer((request, response) => {
       const [type, body] = files[request.url] ?? [];

@@ -75,3 +75,23 @@ export class Inbox {
     return this.until((items) => items.length >= count, `${count} items`);
   }
 }
+
+/** What an emitter told: every event of these names, in order. */
+export class Diary extends Inbox {
+  constructor(emitter, names) {
+    super();
+    for (const name of names) emitter.on(name, (context) => this.push({ name, ...context }));
+  }
+
+  /** All entries of that name so far. */
+  all(name) {
+    return this.items.filter((item) => item.name === name);
+  }
+
+  /** The entry of that name with this number, counted from 0; waits for it. */
+  async entry(name, number = 0) {
+    const told = () => this.all(name).length > number;
+    await this.until(told, `event ${name}, number ${number}`);
+    return this.all(name)[number];
+  }
+}
