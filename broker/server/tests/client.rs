@@ -1,10 +1,11 @@
 //! The command-line clients against a scripted broker: what they send, print, and how they end.
+//! What is lost and recovered is a real broker's, with a wire to it that can be cut.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::thread;
 
 use tungstenite::protocol::CloseFrame;
@@ -58,7 +59,7 @@ fn accept_subscriber(listener: &TcpListener) -> Socket {
     let mut socket = accept(listener);
     let lines = receive(&mut socket);
     assert!(lines[0].starts_with(r#"{"id":1,"connect":{"#), "{lines:?}");
-    assert_eq!(lines[1..], [r#"{"id":2,"subscribe":{"channel":"news"}}"#]);
+    assert_eq!(lines[1..], [r#"{"id":2,"subscribe":{"channel":"news","recoverable":true}}"#]);
     send(&mut socket, &[CONNECTED, SUBSCRIBED]);
     socket
 }
@@ -100,7 +101,7 @@ fn sub_shows_the_token_of_a_topic() {
     let listener = listener();
     let child = start(&listener, &["sub", "--topic-token", "a.b.c", "$news"]);
     let mut socket = accept(&listener);
-    let expected = r#"{"id":2,"subscribe":{"channel":"$news","token":"a.b.c"}}"#;
+    let expected = r#"{"id":2,"subscribe":{"channel":"$news","token":"a.b.c","recoverable":true}}"#;
     assert_eq!(receive(&mut socket)[1..], [expected]);
     let refused = r#"{"id":2,"error":{"code":109,"message":"token expired"}}"#;
     send(&mut socket, &[CONNECTED, refused]);
@@ -200,7 +201,10 @@ fn sub_subscribes_again_when_asked_to() {
     let child = start(&listener, &["sub", "--count", "1", "news"]);
     let mut socket = accept_subscriber(&listener);
     send(&mut socket, &[r#"{"push":{"channel":"news","unsubscribe":{"code":2500}}}"#]);
-    assert_eq!(receive(&mut socket), [r#"{"id":2,"subscribe":{"channel":"news"}}"#]);
+    assert_eq!(
+        receive(&mut socket),
+        [r#"{"id":2,"subscribe":{"channel":"news","recoverable":true}}"#]
+    );
     send(&mut socket, &[SUBSCRIBED, r#"{"push":{"channel":"news","pub":{"data":1}}}"#]);
     assert_eq!(ended(child).0, Some(0));
 }
@@ -291,4 +295,220 @@ fn pub_says_why_the_api_refused() {
         assert!(stderr.contains(cause) && stderr.contains(remedy), "{stderr}");
         assert!(!stderr.contains("the-key"), "{stderr}");
     }
+}
+
+const SECRET: (&str, &str) =
+    ("FANWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY", "hidden-secret-of-32-characters-ok");
+
+/// A `fanwire dev` that ends with the test, and a wire to it that can be cut.
+struct Broker {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+    address: String,
+    /// Where the wire begins. Who connects waits until the wire is there.
+    listener: TcpListener,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+        program.args(["dev", "--listen", "127.0.0.1:0", "--shards", "1"]).env_clear();
+        program.args(["--set", "namespaces.demo.history_size=3"]).envs([SECRET]);
+        let mut child = program.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("  address ") {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).unwrap(), 0);
+        }
+        let address = line.split_whitespace().nth(1).unwrap().to_owned();
+        Self { child, _stdout: stdout, address, listener: listener() }
+    }
+
+    /// Lets the next one who connects through.
+    fn wire(&self) -> Wire {
+        let client = self.listener.accept().unwrap().0;
+        let broker = TcpStream::connect(&self.address).unwrap();
+        for (from, to) in [(&client, &broker), (&broker, &client)] {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            // It ends with the wire.
+            thread::spawn(move || io::copy(&mut from, &mut to));
+        }
+        Wire { client, broker }
+    }
+
+    fn publish(&self, topic: &str, data: impl IntoIterator<Item = u32>) {
+        for data in data {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+            program.args(["pub", "--url", &format!("ws://{}", self.address), topic]).env_clear();
+            assert!(program.arg(data.to_string()).status().unwrap().success());
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Wire {
+    client: TcpStream,
+    broker: TcpStream,
+}
+
+impl Wire {
+    fn cut(self) {
+        for end in [self.client, self.broker] {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A `fanwire sub` and what it says.
+struct Sub {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Sub {
+    fn start(broker: &Broker, arguments: &[&str]) -> Self {
+        let mut child = start(&broker.listener, &[&["sub"], arguments].concat());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    #[track_caller]
+    fn prints(&mut self, lines: &[&str]) {
+        for expected in lines {
+            let mut line = String::new();
+            self.stdout.read_line(&mut line).unwrap();
+            assert_eq!(line.trim_end(), *expected);
+        }
+    }
+
+    /// What it notes up to this line.
+    #[track_caller]
+    fn notes(&mut self, last: &str) -> String {
+        let mut notes = String::new();
+        while notes.lines().last() != Some(last) {
+            assert_ne!(self.stderr.read_line(&mut notes).unwrap(), 0, "{notes}");
+        }
+        notes
+    }
+
+    /// It has ended by itself and said no more than this.
+    #[track_caller]
+    fn ends(mut self, notes: &str) {
+        assert!(self.child.wait().unwrap().success());
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        assert_eq!((stdout.as_str(), stderr.as_str()), ("", notes));
+    }
+}
+
+impl Drop for Sub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn sub_prints_once_and_in_order_what_was_published_while_it_was_away() {
+    let broker = Broker::start();
+    let mut sub = Sub::start(&broker, &["--count", "10", "demo:a", "demo:b"]);
+    let mut wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:b");
+    broker.publish("demo:a", [1, 2]);
+    sub.prints(&["demo:a\t1", "demo:a\t2"]);
+    for first in [3, 6] {
+        wire.cut();
+        broker.publish("demo:a", first..first + 2);
+        // The first of this history, too.
+        broker.publish("demo:b", [first]);
+        wire = broker.wire();
+        let line = |topic, data| format!("demo:{topic}\t{data}");
+        assert!(!sub.notes("fanwire: subscribed to demo:b").contains("missed"));
+        broker.publish("demo:a", [first + 2]);
+        sub.prints(&[&line("a", first), &line("a", first + 1), &line("b", first)]);
+        sub.prints(&[&line("a", first + 2)]);
+    }
+    sub.ends("");
+}
+
+#[test]
+fn sub_prints_no_more_than_its_count_of_what_was_recovered() {
+    let broker = Broker::start();
+    let mut sub = Sub::start(&broker, &["--json", "--count", "2", "demo:a"]);
+    let wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:a");
+    wire.cut();
+    broker.publish("demo:a", 1..4);
+    let _wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:a");
+    broker.publish("demo:a", 4..6);
+    for offset in [1, 2] {
+        let mut line = String::new();
+        sub.stdout.read_line(&mut line).unwrap();
+        let push: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(push["channel"], "demo:a");
+        assert_eq!(
+            (&push["pub"]["data"], &push["pub"]["offset"]),
+            (&offset.into(), &offset.into())
+        );
+    }
+    sub.ends("");
+}
+
+#[test]
+fn sub_says_when_the_history_has_forgotten_what_it_missed() {
+    let broker = Broker::start();
+    let mut sub = Sub::start(&broker, &["--count", "4", "demo:a"]);
+    let wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:a");
+    broker.publish("demo:a", [1]);
+    sub.prints(&["demo:a\t1"]);
+    wire.cut();
+    broker.publish("demo:a", 2..7);
+    let wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:a");
+    broker.publish("demo:a", [7]);
+    sub.prints(&["demo:a\t7"]);
+    // From here on nothing is missed.
+    wire.cut();
+    broker.publish("demo:a", [8]);
+    let _wire = broker.wire();
+    let notes = sub.notes("fanwire: subscribed to demo:a");
+    assert!(notes.starts_with("fanwire: some publications of demo:a were missed\n"), "{notes}");
+    assert_eq!(notes.matches("missed").count(), 1, "{notes}");
+    broker.publish("demo:a", [9]);
+    sub.prints(&["demo:a\t8", "demo:a\t9"]);
+    sub.ends("");
+}
+
+#[test]
+fn sub_recovers_the_topics_that_its_token_brings() {
+    let broker = Broker::start();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    program.args(["token", "--user", "42", "--channels", "demo:a,demo:b"]).env_clear();
+    let output = program.envs([SECRET]).output().unwrap();
+    let token = String::from_utf8(output.stdout).unwrap();
+    let mut sub = Sub::start(&broker, &["--token", token.trim(), "--count", "4", "demo:a"]);
+    let wire = broker.wire();
+    sub.notes("fanwire: subscribed to demo:a");
+    broker.publish("demo:a", [1]);
+    sub.prints(&["demo:a\t1"]);
+    wire.cut();
+    broker.publish("demo:a", [2]);
+    broker.publish("demo:b", [3]);
+    let _wire = broker.wire();
+    assert!(!sub.notes("fanwire: subscribed to demo:a").contains("missed"));
+    broker.publish("demo:b", [4]);
+    sub.prints(&["demo:a\t2", "demo:b\t3", "demo:b\t4"]);
+    sub.ends("");
 }

@@ -6,6 +6,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod http;
+mod positions;
 mod publish;
 mod subscribe;
 mod tls;

@@ -1,5 +1,6 @@
 //! `fanwire pub`: one publication, then the end.
 
+use std::collections::BTreeMap;
 use std::io::{Read, stdin};
 
 use super::connection::Connection;
@@ -39,7 +40,8 @@ fn publish_as_client(
 ) -> Result<(), ClientError> {
     let mut connection = Connection::open(endpoint)?;
     let publish = Command { id: PUBLISH_ID, publish: Some(publication), ..Command::default() };
-    connection.send(&[Command::connect(token).line()?, publish.line()?])?;
+    let connect = Command::connect(token, BTreeMap::new());
+    connection.send(&[connect.line()?, publish.line()?])?;
     loop {
         let line = connection.next_line()?;
         let reply: Reply<'_> = serde_json::from_str(&line)?;

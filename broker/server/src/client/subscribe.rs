@@ -1,4 +1,5 @@
-//! `fanwire sub`: prints publications, and connects again when the connection is lost.
+//! `fanwire sub`: prints publications. When the connection is lost it connects again, and goes
+//! on where it was in topics with history.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +8,10 @@ use super::connection::Connection;
 use super::credentials::connection_token;
 use super::endpoint::Endpoint;
 use super::error::{Action, ClientError};
-use super::wire::{CONNECT_ID, Command, Push, Reply, Subscribe};
+use super::positions::Positions;
+use super::wire::{
+    CONNECT_ID, Command, Publication, Push, RecoveredPush, Reply, Subscribe, Subscribed,
+};
 use crate::cli::SubArgs;
 use crate::output;
 
@@ -29,6 +33,7 @@ struct Subscriber<'a> {
     token: Option<String>,
     /// Publications to print before the end; `None` = no end.
     remaining: Option<u64>,
+    positions: Positions,
     /// Whether the broker has ever admitted us: an address that never worked is not retried.
     was_connected: bool,
     /// Attempts to connect since it last did.
@@ -44,6 +49,7 @@ pub(crate) fn subscribe(args: &SubArgs) -> Result<(), ClientError> {
         endpoint: Endpoint::parse(&args.url)?,
         token: connection_token(args.token.as_ref()),
         remaining: args.count,
+        positions: Positions::default(),
         was_connected: false,
         attempts: 0,
         args,
@@ -71,7 +77,7 @@ impl Subscriber<'_> {
     /// Returns when all publications that were asked for are printed.
     fn run_connection(&mut self) -> Result<(), ClientError> {
         let mut connection = Connection::open(&self.endpoint)?;
-        let mut lines = vec![Command::connect(self.token.as_deref()).line()?];
+        let mut lines = vec![self.connect_line()?];
         for (id, topic) in (CONNECT_ID + 1..).zip(&self.args.topics) {
             lines.push(self.subscribe_line(id, topic)?);
         }
@@ -90,8 +96,14 @@ impl Subscriber<'_> {
         }
     }
 
+    fn connect_line(&self) -> Result<String, ClientError> {
+        let subs = self.positions.requests_by_token();
+        Ok(Command::connect(self.token.as_deref(), subs).line()?)
+    }
+
     fn subscribe_line(&self, id: u32, topic: &str) -> Result<String, ClientError> {
-        let subscribe = Some(Subscribe { channel: topic, token: self.args.topic_token.as_deref() });
+        let token = self.args.topic_token.as_deref();
+        let subscribe = Some(Subscribe { token, ..self.positions.request(topic) });
         Ok(Command { id, subscribe, ..Command::default() }.line()?)
     }
 
@@ -112,23 +124,62 @@ impl Subscriber<'_> {
             self.was_connected = true;
             self.attempts = 0;
             connection.expect_pings(connected.ping)?;
+            for (topic, subscribed) in &connected.subs {
+                self.take_subscription(topic, subscribed, true)?;
+            }
         }
-        if let Some(topic) = topic {
-            output::note(&format!("fanwire: subscribed to {topic}"));
+        let Some(topic) = topic else { return Ok(()) };
+        output::note(&format!("fanwire: subscribed to {topic}"));
+        match reply.subscribe {
+            Some(subscribed) => self.take_subscription(topic, &subscribed, false),
+            // The token's subscription, which came with the connect command's reply.
+            None => Ok(()),
         }
+    }
+
+    /// Takes up a subscription, and prints what it has recovered.
+    fn take_subscription(
+        &mut self,
+        topic: &str,
+        subscribed: &Subscribed<'_>,
+        by_token: bool,
+    ) -> Result<(), ClientError> {
+        if self.positions.begin(topic, subscribed, by_token) {
+            output::note(&format!("fanwire: some publications of {topic} were missed"));
+        }
+        for raw in &subscribed.publications {
+            let publication = serde_json::from_str(raw.get())?;
+            let push = RecoveredPush { channel: topic, publication: raw };
+            self.print(topic, &publication, &serde_json::to_string(&push)?)?;
+        }
+        Ok(())
+    }
+
+    /// Prints a publication, unless there were enough.
+    fn print(
+        &mut self,
+        topic: &str,
+        publication: &Publication<'_>,
+        push: &str,
+    ) -> Result<(), ClientError> {
+        if self.remaining == Some(0) {
+            return Ok(());
+        }
+        if self.args.json {
+            output::line(push)?;
+        } else {
+            let data = publication.data.map_or("", |data| data.get());
+            output::line(&format!("{topic}\t{data}"))?;
+        }
+        self.positions.advance(topic, publication);
+        self.remaining = self.remaining.map(|count| count.saturating_sub(1));
         Ok(())
     }
 
     fn take_push(&mut self, connection: &mut Connection, text: &str) -> Result<(), ClientError> {
         let push: Push<'_> = serde_json::from_str(text)?;
-        if let Some(publication) = push.publication {
-            let data = publication.data.map_or("", |data| data.get());
-            if self.args.json {
-                output::line(text)?;
-            } else {
-                output::line(&format!("{}\t{data}", push.channel))?;
-            }
-            self.remaining = self.remaining.map(|count| count.saturating_sub(1));
+        if let Some(publication) = &push.publication {
+            self.print(&push.channel, publication, text)?;
         }
         let Some(unsubscribe) = push.unsubscribe else { return Ok(()) };
         let index = self.args.topics.iter().position(|topic| *topic == push.channel);

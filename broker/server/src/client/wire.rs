@@ -1,6 +1,8 @@
 //! What goes over the wire (specification, sections 3 and 5): commands out, replies in, one
 //! JSON object per line. Payloads stay the text they are.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -28,13 +30,32 @@ pub(super) struct Connect<'a> {
     token: Option<&'a str>,
     name: &'a str,
     version: &'a str,
+    /// Positions of the topics that the token brings.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    subs: BTreeMap<&'a str, Subscribe<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+/// A subscription to be made; also, in the connect command, the position in one that the token
+/// brings.
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Subscribe<'a> {
     pub(super) channel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<&'a str>,
+    /// Asks for positions where the topic leaves that to its subscribers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) recoverable: bool,
+    /// Asks for what came after this epoch and offset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) recover: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) epoch: &'a str,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) offset: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A publication to be made; the body of `/api/publish` too.
@@ -50,7 +71,10 @@ pub(super) struct Reply<'a> {
     #[serde(default)]
     pub(super) id: u32,
     pub(super) error: Option<WireError>,
-    pub(super) connect: Option<Connected>,
+    #[serde(borrow)]
+    pub(super) connect: Option<Connected<'a>>,
+    #[serde(borrow)]
+    pub(super) subscribe: Option<Subscribed<'a>>,
     #[serde(borrow)]
     pub(super) push: Option<&'a RawValue>,
 }
@@ -65,10 +89,29 @@ pub(super) struct WireError {
 
 /// The result of the connect command.
 #[derive(Debug, Deserialize)]
-pub(super) struct Connected {
+pub(super) struct Connected<'a> {
     /// Seconds between two pings; 0 = no pings.
     #[serde(default)]
     pub(super) ping: u32,
+    /// The subscriptions that the token brings, by topic.
+    #[serde(borrow, default)]
+    pub(super) subs: BTreeMap<String, Subscribed<'a>>,
+}
+
+/// A subscription as the broker granted it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Subscribed<'a> {
+    pub(super) recoverable: bool,
+    pub(super) epoch: String,
+    /// Position before `publications`.
+    pub(super) offset: u64,
+    /// Whether the broker tried to recover, and whether it could.
+    pub(super) was_recovering: bool,
+    pub(super) recovered: bool,
+    /// What was recovered, oldest first.
+    #[serde(borrow)]
+    pub(super) publications: Vec<&'a RawValue>,
 }
 
 /// What the broker says unasked.
@@ -85,6 +128,20 @@ pub(super) struct Push<'a> {
 pub(super) struct Publication<'a> {
     #[serde(borrow)]
     pub(super) data: Option<&'a RawValue>,
+    /// Place in the topic's history; 0 = outside it.
+    #[serde(default)]
+    pub(super) offset: u64,
+    /// Only with the first of a history.
+    #[serde(default)]
+    pub(super) epoch: String,
+}
+
+/// A recovered publication in the form of a push.
+#[derive(Debug, Serialize)]
+pub(super) struct RecoveredPush<'a> {
+    pub(super) channel: &'a str,
+    #[serde(rename = "pub")]
+    pub(super) publication: &'a RawValue,
 }
 
 /// The broker ended a subscription.
@@ -98,8 +155,9 @@ pub(super) struct Unsubscribe {
 
 impl<'a> Command<'a> {
     /// The command that every connection begins with.
-    pub(super) fn connect(token: Option<&'a str>) -> Self {
-        let connect = Connect { token, name: "fanwire", version: env!("CARGO_PKG_VERSION") };
+    pub(super) fn connect(token: Option<&'a str>, subs: BTreeMap<&'a str, Subscribe<'a>>) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let connect = Connect { token, name: "fanwire", version, subs };
         Self { id: CONNECT_ID, connect: Some(connect), ..Self::default() }
     }
 
@@ -141,7 +199,7 @@ mod tests {
 
     #[test]
     fn commands_have_only_what_is_set() {
-        let subscribe = Some(Subscribe { channel: "news", token: None });
+        let subscribe = Some(Subscribe { channel: "news", ..Subscribe::default() });
         let command = Command { id: 2, subscribe, ..Command::default() };
         assert_eq!(command.line().unwrap(), r#"{"id":2,"subscribe":{"channel":"news"}}"#);
     }
