@@ -17,6 +17,7 @@ const GAUGES: &[Row] = &[
     ("connections", "Client connections", |s| s.core.connections),
     ("subscriptions", "Subscriptions of all connections", |s| s.core.subscriptions),
     ("topics", "Topics with subscribers", |s| s.core.topics),
+    ("topics_kept", "Topics with subscribers or a past that is kept", |s| s.core.topics_kept),
     ("history_bytes", "Bytes that histories hold", |s| s.core.history_bytes),
     ("sockets", "Open sockets, HTTP and WebSocket", |s| s.reactor.sockets),
 ];
