@@ -247,7 +247,10 @@ impl Shard {
         if let Some(at) = expires {
             self.watch_expiry(id, at);
         }
-        let counted = self.user_came(id, &user);
+        let Ok(counted) = self.user_came(id, &user) else {
+            self.disconnect(id, &Disconnect::INTERNAL, "too many requests under way");
+            return;
+        };
         let mut connecting = Connecting {
             command,
             ticket: None,
@@ -335,5 +338,51 @@ impl Shard {
             None => self.reply(id, command, &reply),
             Some(ticket) => self.fill(id, ticket, command, &reply),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ClientSettings, NodeInfo, Settings};
+    use crate::ids::{Place, ShardIndex, SocketId};
+    use crate::limits::REQUESTS_MAX;
+    use crate::protocol::Adapter;
+    use crate::shard::Pending;
+    use crate::time::Time;
+
+    /// A close frame with 3004.
+    const INTERNAL_CLOSE: [u8; 4] = [0x88, 2 + "internal server error".len() as u8, 0x0b, 0xbc];
+
+    /// What a session is sent that begins when so many requests are under way.
+    fn sent(requests: usize, user: &str, topics: Vec<(String, Asked)>) -> Vec<u8> {
+        let client = ClientSettings { user_connections_max: 1, ..ClientSettings::default() };
+        let settings = Rc::new(Settings { client, ..Settings::default() });
+        let node = NodeInfo { id: Uuid::nil(), name: String::new(), version: String::new() };
+        let place = Place { index: ShardIndex(0), count: 1 };
+        let mut shard = Shard::new(place, settings, Arc::new(node), [7; 32], Time::ZERO);
+        let adapter = Adapter::CentrifugoJson;
+        let id = shard.open(Time::ZERO, SocketId(1), adapter, PingStyle::Messages);
+        for _ in 0..requests {
+            shard.requests.insert(Pending::Attend { connection: ConnectionId::default() });
+        }
+        let (info, expires_at) = (None, None);
+        let identity = Identity { user: user.into(), info, expires_at, topics: Vec::new() };
+        shard.begin_session(id, 1, identity, topics);
+        shard.settle();
+        shard.pending(id).flatten().copied().collect()
+    }
+
+    #[test]
+    fn who_cannot_be_subscribed_or_counted_is_told_to_come_again() {
+        let topics = || vec![("a".to_owned(), Asked::default())];
+        assert!(sent(REQUESTS_MAX, "", topics()).starts_with(&INTERNAL_CLOSE));
+        assert!(sent(REQUESTS_MAX, "u", Vec::new()).starts_with(&INTERNAL_CLOSE));
+        for (user, topics) in [("", topics()), ("u", Vec::new())] {
+            let sent = String::from_utf8_lossy(&sent(0, user, topics)).into_owned();
+            assert!(sent.contains(r#"{"id":1,"connect":{"#), "{user} {sent:?}");
+        }
+        // Who needs no request is let in all the same.
+        assert!(!sent(REQUESTS_MAX, "", Vec::new()).starts_with(&INTERNAL_CLOSE));
     }
 }

@@ -8,7 +8,7 @@ use ahash::RandomState;
 
 use super::message::Message;
 use super::{Pending, Shard};
-use crate::fault::Disconnect;
+use crate::fault::{Disconnect, Refusal};
 use crate::ids::{ConnectionId, RequestId, ShardIndex};
 
 /// Connections of this shard by user, but those without one.
@@ -57,9 +57,9 @@ impl OfUser {
 
 impl Shard {
     /// A session of a user has begun; whether its connect must wait for the count.
-    pub(super) fn user_came(&mut self, id: ConnectionId, user: &Arc<str>) -> bool {
+    pub(super) fn user_came(&mut self, id: ConnectionId, user: &Arc<str>) -> Result<bool, Refusal> {
         if user.is_empty() {
-            return false;
+            return Ok(false);
         }
         match self.local_users.entry(Arc::clone(user)) {
             Entry::Vacant(entry) => {
@@ -70,17 +70,16 @@ impl Shard {
         let client = &self.settings.client;
         let single = client.personal_topic.as_ref().is_some_and(|topic| topic.single_connection);
         if client.user_connections_max == 0 && !single {
-            return false;
+            return Ok(false);
         }
-        let Ok(request) = self.ask(Pending::Attend { connection: id }) else {
-            return false;
-        };
+        // Who cannot be counted is not let in.
+        let request = self.ask(Pending::Attend { connection: id })?;
         if let Some(session) = self.connections.session_mut(id) {
             session.attended = true;
         }
         let (to, user) = (self.owner(user), Arc::clone(user));
         self.lanes.send(to, Message::Attend { user, connection: id, request });
-        true
+        Ok(true)
     }
 
     /// A session of a user is over.
