@@ -231,36 +231,7 @@ struct SubscribeRequest<'a> {
     expire_at: i64,
     recover_since: Option<Position>,
     #[serde(default, rename = "override", deserialize_with = "or_default")]
-    overrides: OverrideRequest,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct OverrideRequest {
-    presence: Option<BoolValue>,
-    join_leave: Option<BoolValue>,
-    force_recovery: Option<BoolValue>,
-    force_positioning: Option<BoolValue>,
-    force_push_join_leave: Option<BoolValue>,
-}
-
-#[derive(Deserialize)]
-struct BoolValue {
-    #[serde(default, deserialize_with = "or_default")]
-    value: bool,
-}
-
-impl From<OverrideRequest> for Overrides {
-    fn from(request: OverrideRequest) -> Self {
-        let value = |option: Option<BoolValue>| option.map(|BoolValue { value }| value);
-        Self {
-            presence: value(request.presence),
-            join_leave: value(request.join_leave),
-            force_recovery: value(request.force_recovery),
-            force_positioning: value(request.force_positioning),
-            force_push_join_leave: value(request.force_push_join_leave),
-        }
-    }
+    overrides: Overrides,
 }
 
 fn subscribe(request: SubscribeRequest<'_>) -> Result<Operation, Refusal> {
@@ -271,7 +242,7 @@ fn subscribe(request: SubscribeRequest<'_>) -> Result<Operation, Refusal> {
         data: payload(request.data, &request.b64data)?,
         expire_at: expiry(request.expire_at)?,
         recover_since: request.recover_since.map(Since::from),
-        overrides: request.overrides.into(),
+        overrides: request.overrides,
     };
     Ok(Operation::Ask(Arc::new(Query::Subscribe(Box::new(subscribe)))))
 }

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Deserializer};
+
 use super::filter::FilterNode;
 use super::publication::Since;
+use crate::json::or_default;
 
 /// What a client asks. Texts are borrowed from its message where they can be.
 #[derive(Debug, PartialEq)]
@@ -132,12 +135,28 @@ pub(crate) struct Range {
 }
 
 /// Options of a topic that a token or a backend decides for one subscription; `None` = as
-/// configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// configured. Written as `{"presence": {"value": true}}`; `{}` is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub(crate) struct Overrides {
+    #[serde(deserialize_with = "switch")]
     pub(crate) presence: Option<bool>,
+    #[serde(deserialize_with = "switch")]
     pub(crate) join_leave: Option<bool>,
+    #[serde(deserialize_with = "switch")]
     pub(crate) force_push_join_leave: Option<bool>,
+    #[serde(deserialize_with = "switch")]
     pub(crate) force_positioning: Option<bool>,
+    #[serde(deserialize_with = "switch")]
     pub(crate) force_recovery: Option<bool>,
+}
+
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    struct Switch {
+        #[serde(default, deserialize_with = "or_default")]
+        value: bool,
+    }
+    let switch: Option<Switch> = Option::deserialize(deserializer)?;
+    Ok(switch.map(|Switch { value }| value))
 }

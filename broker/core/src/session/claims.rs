@@ -34,21 +34,7 @@ struct RawGrant<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     b64data: Option<String>,
-    r#override: Option<RawOverrides>,
-}
-
-#[derive(Deserialize)]
-struct RawOverrides {
-    presence: Option<Switch>,
-    join_leave: Option<Switch>,
-    force_push_join_leave: Option<Switch>,
-    force_positioning: Option<Switch>,
-    force_recovery: Option<Switch>,
-}
-
-#[derive(Deserialize)]
-struct Switch {
-    value: Option<bool>,
+    r#override: Option<Overrides>,
 }
 
 impl<'a> Claims<'a> {
@@ -120,13 +106,7 @@ impl RawGrant<'_> {
     fn meant(self) -> Result<SubscriptionGrant, TokenError> {
         let info = json(self.info, self.b64info, "b64info is no base64")?;
         let data = json(self.data, self.b64data, "b64data is no base64")?;
-        let overrides = self.r#override.map_or_else(Overrides::default, |raw| Overrides {
-            presence: raw.presence.and_then(|switch| switch.value),
-            join_leave: raw.join_leave.and_then(|switch| switch.value),
-            force_push_join_leave: raw.force_push_join_leave.and_then(|switch| switch.value),
-            force_positioning: raw.force_positioning.and_then(|switch| switch.value),
-            force_recovery: raw.force_recovery.and_then(|switch| switch.value),
-        });
+        let overrides = self.r#override.unwrap_or_default();
         Ok(SubscriptionGrant { info, data, overrides })
     }
 }

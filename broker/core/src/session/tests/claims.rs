@@ -228,8 +228,12 @@ fn subs_say_more_about_each_subscription() {
             "later":{{"value":true}}}},"later":1}}"#
     );
     let topics = with(&format!(r#""subs":{{"a":{sub}}}"#)).unwrap().topics;
-    let overrides =
-        Overrides { presence: Some(true), join_leave: Some(false), ..Overrides::default() };
+    let overrides = Overrides {
+        presence: Some(true),
+        join_leave: Some(false),
+        force_recovery: Some(false),
+        ..Overrides::default()
+    };
     let [TokenTopic { name, grant }] = &topics[..] else { panic!("{topics:?}") };
     assert_eq!((name.as_str(), grant.overrides), ("a", overrides));
     assert_eq!(
