@@ -33,6 +33,9 @@ pub const LANE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes collected for a lane above which calls of backends wait for the next turn.
 pub const LANE_BYTES_PACED: usize = 1024 * 1024;
 
+/// Subscribers that a publication reaches before others have their turn: some 100 µs of work.
+pub const FANOUT_SLICE: usize = 4096;
+
 /// What a frame that waits costs beside its bytes: its entry, its counters and the allocator.
 pub const FRAME_COST_BYTES: usize = 48;
 

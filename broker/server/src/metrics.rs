@@ -5,10 +5,15 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use fanwire_core::Counters;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::reactor::{BOUNDS_US, TurnTimes};
 
 type Row = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
@@ -59,6 +64,8 @@ pub(crate) struct Snapshot {
     pub(crate) core: Counters,
     /// What the reactor counted.
     pub(crate) reactor: ReactorCounters,
+    /// How long its turns took.
+    pub(crate) turns: TurnTimes,
 }
 
 /// The last snapshot of every shard.
@@ -75,9 +82,9 @@ impl Metrics {
     }
 
     /// Replaces the snapshot of a shard.
-    pub(crate) fn publish(&self, shard: usize, snapshot: Snapshot) {
+    pub(crate) fn publish(&self, shard: usize, snapshot: &Snapshot) {
         if let Some(slot) = self.shards.get(shard) {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = *snapshot;
         }
     }
 
@@ -99,10 +106,46 @@ impl Metrics {
         for (name, help, value) in COUNTERS {
             page.counter(name, help, sum(*value));
         }
+        let turns = snapshots.iter().map(|snapshot| snapshot.turns).collect();
+        page.registry.register_collector(Box::new(Turns(turns)));
 
         let mut text = String::new();
         encode(&mut text, &page.registry)?;
         Ok(text)
+    }
+}
+
+/// The turns of each shard.
+#[derive(Debug)]
+struct Turns(Vec<TurnTimes>);
+
+impl Collector for Turns {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        const HELP: &str = "Time from a shard's waking to its next wait; all that it serves waits";
+        let unit = Some(&Unit::Seconds);
+        let mut family =
+            encoder.encode_descriptor("turn_time", HELP, unit, MetricType::Histogram)?;
+        for (shard, times) in self.0.iter().enumerate() {
+            let labels = [("shard", shard.to_string())];
+            OneShard(times).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+struct OneShard<'a>(&'a TurnTimes);
+
+impl EncodeMetric for OneShard<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let TurnTimes { counts, total_ns } = self.0;
+        let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+        let count = counts.iter().sum();
+        encoder.encode_histogram::<NoLabelSet>(*total_ns as f64 / 1e9, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 
@@ -135,10 +178,30 @@ mod tests {
             let mut snapshot = Snapshot::default();
             snapshot.core.connections = 3;
             snapshot.reactor.accepted = 5;
-            metrics.publish(shard, snapshot);
+            metrics.publish(shard, &snapshot);
         }
         let text = metrics.encode().unwrap();
         assert!(text.contains("\nfanwire_connections 6\n"), "{text}");
         assert!(text.contains("\nfanwire_sockets_accepted_total 10\n"), "{text}");
+    }
+
+    #[test]
+    fn turns_are_told_for_each_shard() {
+        let metrics = Metrics::new(2);
+        let mut snapshot = Snapshot::default();
+        for micros in [70, 80, 3_000, 1_000_000] {
+            snapshot.turns.add(std::time::Duration::from_micros(micros));
+        }
+        metrics.publish(1, &snapshot);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "fanwire_turn_time_seconds_count{shard=\"0\"} 0",
+            "fanwire_turn_time_seconds_sum{shard=\"1\"} 1.00315",
+            "fanwire_turn_time_seconds_bucket{le=\"0.0001\",shard=\"1\"} 2",
+            "fanwire_turn_time_seconds_bucket{le=\"0.005\",shard=\"1\"} 3",
+            "fanwire_turn_time_seconds_bucket{le=\"+Inf\",shard=\"1\"} 4",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line} is not in\n{text}");
+        }
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// The kernel takes no more for now.
     pub(crate) blocked: bool,
-    /// It stands in the shard's list of connections with something to send.
-    pub(crate) dirty: bool,
+    /// Where it waits for its socket to be served.
+    pub(crate) queued: Option<Queue>,
     /// What its timer is for, and when.
     pub(crate) timer: Timer,
     /// When the timer's entry in the wheel fires; entries that fire at other times are stale.
@@ -56,6 +56,15 @@ pub(crate) struct Connecting {
     pub(crate) subs: Vec<(Arc<str>, Subscribed)>,
     /// What the publications in them cost, in bytes.
     pub(crate) bytes: usize,
+}
+
+/// In which queue a connection waits for its socket to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// What concerns one or few.
+    Short,
+    /// What many are sent.
+    Long,
 }
 
 /// Where a connection is in its life.
@@ -115,7 +124,7 @@ impl Connection {
             compression: Compression::NONE,
             phase: Phase::Opening,
             blocked: false,
-            dirty: false,
+            queued: None,
             timer,
             armed: timer.at(),
             assembler: Assembler::default(),

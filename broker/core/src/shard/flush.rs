@@ -1,16 +1,26 @@
 //! Which connections have something to send, and whether one of them has so much that everything
 //! else must wait.
+//!
+//! There are two queues. Who is reached by a publication to many waits in the long one; a reply, a
+//! ping or a publication to few need not wait for a hundred thousand sends before it.
 
 use std::collections::VecDeque;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Queue};
 use crate::ids::ConnectionId;
+
+/// Connections served from the short queue before one of the long queue is, while both have some.
+const SHORT_IN_A_ROW: u32 = 3;
 
 /// What waits for the end of the turn.
 #[derive(Debug)]
 pub(super) struct Flush {
-    /// Connections with something to send.
-    listed: VecDeque<ConnectionId>,
+    /// Connections with something to send. An entry counts only if its connection still says that
+    /// it waits in this queue.
+    short: VecDeque<ConnectionId>,
+    long: VecDeque<ConnectionId>,
+    /// Served from the short queue since one of the long queue was.
+    in_a_row: u32,
     /// Some connection has much to send that its socket was not offered yet. What has come and what
     /// backends ask waits until it was.
     pressed: bool,
@@ -19,32 +29,50 @@ pub(super) struct Flush {
 
 impl Flush {
     pub(super) fn new(outbox_bytes_max: usize) -> Self {
-        Self { listed: VecDeque::new(), pressed: false, outbox_bytes_max }
+        let (short, long) = Default::default();
+        Self { short, long, in_a_row: 0, pressed: false, outbox_bytes_max }
     }
 
     /// A frame was queued. Lists its connection, or says that it does not keep up.
     #[must_use]
-    pub(super) fn add(&mut self, id: ConnectionId, connection: &mut Connection) -> Pace {
+    pub(super) fn add(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        queue: Queue,
+    ) -> Pace {
         let waiting_bytes = connection.waiting_bytes();
         if waiting_bytes > self.bound(connection) {
             return Pace::Slow;
         }
         self.pressed |= !connection.blocked && waiting_bytes > self.outbox_bytes_max / 2;
-        self.list(id, connection);
+        self.list(id, connection, queue);
         Pace::Fine
     }
 
-    /// Lists a connection that may have something to send.
-    pub(super) fn list(&mut self, id: ConnectionId, connection: &mut Connection) {
-        if !connection.dirty && !connection.blocked && connection.has_output() {
-            connection.dirty = true;
-            self.listed.push_back(id);
+    /// Lists a connection that may have something to send. One in the long queue may change to the
+    /// short one.
+    pub(super) fn list(&mut self, id: ConnectionId, connection: &mut Connection, queue: Queue) {
+        let is_listed = connection.queued == Some(Queue::Short) || connection.queued == Some(queue);
+        if is_listed || connection.blocked || !connection.has_output() {
+            return;
+        }
+        connection.queued = Some(queue);
+        match queue {
+            Queue::Short => self.short.push_back(id),
+            Queue::Long => self.long.push_back(id),
         }
     }
 
-    /// Takes the next connection out of the list; it may be gone.
-    pub(super) fn pop(&mut self) -> Option<ConnectionId> {
-        self.listed.pop_front()
+    /// Takes the next entry; its connection may be gone, or wait in another queue by now.
+    pub(super) fn pop(&mut self) -> Option<(ConnectionId, Queue)> {
+        let is_turn_of_long = self.in_a_row >= SHORT_IN_A_ROW && !self.long.is_empty();
+        if !is_turn_of_long && let Some(id) = self.short.pop_front() {
+            self.in_a_row += 1;
+            return Some((id, Queue::Short));
+        }
+        self.in_a_row = 0;
+        self.long.pop_front().map(|id| (id, Queue::Long))
     }
 
     /// Whether what can wait for the sockets must.

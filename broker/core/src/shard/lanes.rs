@@ -57,6 +57,11 @@ impl Lanes {
         Some((from, message))
     }
 
+    /// The message that [`Lanes::pop_arrived`] would take.
+    pub(super) fn first_arrived(&self) -> Option<&Message> {
+        self.inbox.front().map(|(_, message)| message)
+    }
+
     pub(super) fn has_arrived(&self) -> bool {
         !self.inbox.is_empty()
     }

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 
 use super::flush::Pace;
 use super::{Output, Shard};
-use crate::connection::{Closing, Connection, Phase, Timer};
+use crate::connection::{Closing, Connection, Phase, Queue, Timer};
 use crate::fault::Disconnect;
 use crate::ids::{ConnectionId, SocketId};
 use crate::limits::{CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT};
@@ -59,7 +59,7 @@ impl Shard {
         self.counters.sent_bytes += count as u64;
         connection.written(count);
         if connection.has_output() {
-            self.flush.list(id, connection);
+            self.flush.list(id, connection, Queue::Long);
             return;
         }
         self.flushed(id);
@@ -80,7 +80,7 @@ impl Shard {
     pub fn handle_writable(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.blocked = false;
-            self.flush.list(id, connection);
+            self.flush.list(id, connection, Queue::Long);
         }
     }
 
@@ -202,7 +202,7 @@ impl Shard {
             None => append_frame(&mut self.scratch, OpCode::Control(Control::Close), &[]),
         }
         connection.push(self.scratch.as_slice().into());
-        self.flush.list(id, connection);
+        self.flush.list(id, connection, Queue::Short);
         self.set_timer(id, Timer::Close(self.now.after(timeout)));
     }
 

@@ -7,6 +7,7 @@ mod connect;
 mod continuity;
 mod counters;
 mod deliver;
+mod fanout;
 mod flush;
 mod lanes;
 mod lifecycle;
@@ -50,7 +51,7 @@ pub use counters::Counters;
 pub use message::Batch;
 
 use backend::Running;
-use deliver::Made;
+use fanout::Fanouts;
 use flush::Flush;
 use lanes::Lanes;
 use message::Message;
@@ -111,8 +112,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// Where messages and frames are encoded before they are shared.
     scratch: Vec<u8>,
-    /// Frames of the publication that is being delivered; empty between.
-    made: Made,
+    /// Publications on their way to many.
+    fanouts: Fanouts,
     deflater: Deflater,
     inflater: Inflater,
     counters: Counters,
@@ -250,7 +251,7 @@ impl Shard {
             paced: VecDeque::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
-            made: Made::new(),
+            fanouts: Fanouts::default(),
             deflater,
             inflater: Inflater::default(),
             counters: Counters::default(),
@@ -315,9 +316,11 @@ impl Shard {
 
     /// The next connection that has something to send.
     fn next_write(&mut self) -> Option<Output> {
-        while let Some(id) = self.flush.pop() {
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.dirty = false;
+        while let Some((id, queue)) = self.flush.pop() {
+            if let Some(connection) = self.connections.get_mut(id)
+                && connection.queued == Some(queue)
+            {
+                connection.queued = None;
                 if connection.has_output() && !connection.blocked {
                     return Some(Output::Write { socket: connection.socket, connection: id });
                 }
@@ -326,11 +329,20 @@ impl Shard {
         None
     }
 
+    /// Goes on, by a slice, with a publication to very many subscribers. The shell calls this once
+    /// in every turn; between turns [`Shard::poll_output`] goes on by itself when all else is done.
+    pub fn carry_on(&mut self) {
+        if !self.flush.is_pressed() {
+            self.go_on_delivering();
+        }
+        self.settle();
+    }
+
     /// Goes on with what had to wait until all sockets were offered what they had coming; whether
     /// anything was done.
     fn take_up(&mut self) -> bool {
-        let arrived = self.lanes.has_arrived();
-        self.settle();
+        let arrived = self.lanes.has_arrived() || self.fanouts.is_active();
+        self.carry_on();
         if self.paced.is_empty() || self.must_pace() {
             return arrived;
         }
@@ -369,7 +381,10 @@ impl Shard {
 
     /// Drain: no answer is awaited and nothing waits for a lane.
     pub fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.calls.is_empty() && self.lanes.is_empty()
+        self.requests.is_empty()
+            && self.calls.is_empty()
+            && self.lanes.is_empty()
+            && !self.fanouts.is_active()
     }
 
     /// The shard that owns a topic.
@@ -399,7 +414,7 @@ impl Shard {
             Message::Absent { user, connection } => self.own_absent(from, &user, connection),
             Message::Joined { request, outcome } => self.joined(request, outcome),
             Message::Published { request, outcome } => self.published(request, outcome),
-            Message::Deliver { topic, publication } => self.deliver(topic, &publication),
+            Message::Deliver { topic, publication } => self.deliver(topic, publication),
             Message::Told { request, told } => self.told(request, *told),
             Message::Checked { topic, position } => self.checked(topic, position),
             Message::Announce { topic, news, info } => self.deliver_news(topic, news, &info),
@@ -409,9 +424,12 @@ impl Shard {
         }
     }
 
-    /// Takes what has come, until nothing is left or the sockets must be served first.
+    /// Takes what has come, until nothing is left, the sockets must be served first, or what comes
+    /// next must wait for what is being delivered.
     fn settle(&mut self) {
         while !self.flush.is_pressed()
+            && let Some(message) = self.lanes.first_arrived()
+            && !self.must_wait(message)
             && let Some((from, message)) = self.lanes.pop_arrived()
         {
             self.receive(from, message);

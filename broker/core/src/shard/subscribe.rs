@@ -319,6 +319,7 @@ impl Shard {
         welcome: Welcome,
         filter: Option<Filter>,
     ) {
+        self.deliver_before_joining(topic);
         let Some(session) = self.connections.session_mut(id) else {
             return;
         };
@@ -394,7 +395,7 @@ fn chained<'a>(
 ) -> Vec<(Arc<Publication>, Form)> {
     let mut base: Option<&Arc<Publication>> = None;
     let forms = publications.map(|publication| {
-        let form = base.and_then(|base| super::deliver::patch_of(encoding, base, publication));
+        let form = base.and_then(|base| super::fanout::patch_of(encoding, base, publication));
         base = Some(publication);
         (Arc::clone(publication), form.unwrap_or(Form::Full))
     });

@@ -103,6 +103,7 @@ impl Shard {
         if let Some(entry) = session.and_then(|found| found.subscription_mut(topic)) {
             entry.state = SubscriptionState::Live { index };
         }
+        self.deliver_to_moved(topic, index as usize);
     }
 
     /// Leaves a topic that nobody here hears. A subscribe whose answer has not come keeps it: the

@@ -13,6 +13,6 @@ pub(crate) use delta::{Boundaries, delta};
 pub(crate) use filter::Filter;
 pub(crate) use flow::Flow;
 pub(crate) use history::{Bounds, cost};
-pub(crate) use local::LocalTopics;
+pub(crate) use local::{Local, LocalTopics, Subscriber};
 pub(crate) use once::Answers;
 pub(crate) use owned::OwnedTopics;

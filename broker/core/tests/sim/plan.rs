@@ -73,6 +73,8 @@ pub(crate) struct Rules {
     /// Users that clients may be; the first one is nobody.
     pub(crate) users: usize,
     pub(crate) ping_interval_ms: u64,
+    /// Subscribers that a publication reaches at a time.
+    pub(crate) fanout_slice: usize,
     pub(crate) drain: Drain,
 }
 
@@ -162,6 +164,7 @@ impl Plan {
             subscribers_publish,
             users: if random.random() { 1 } else { USERS },
             ping_interval_ms: random.random_range(10_000..=70_000),
+            fanout_slice: if random.random() { random.random_range(1..=3) } else { 4096 },
             drain: Drain::No,
         };
         Self::by(rules, random)
@@ -200,6 +203,7 @@ impl Plan {
             subscribers_publish: false,
             users: 1,
             ping_interval_ms: 25_000,
+            fanout_slice: 4096,
             drain: Drain::No,
         };
         Self { connect_wishes: 0, ..Self::by(rules, random) }

@@ -76,6 +76,7 @@ impl World {
             let (settings, node) = (Rc::clone(&plan.settings), Arc::clone(&plan.node));
             let mut shard = Shard::new(place, settings, node, seed, now);
             shard.set_keys(users::keys());
+            shard.set_fanout_slice(plan.rules.fanout_slice);
             shard
         };
         let shards: Vec<_> = (0..shards).map(shard).collect();
@@ -233,6 +234,9 @@ impl World {
     /// Does what a shard wants done; sometimes only the beginning of it.
     pub(crate) fn turn(&mut self, shard: usize) -> Result<bool, Violation> {
         let budget = if self.calm { 1000 } else { self.random.random_range(1..20) };
+        if self.random.random() {
+            self.shards[shard].carry_on();
+        }
         for done in 0..budget {
             let Some(output) = self.shards[shard].poll_output() else {
                 return Ok(done > 0);

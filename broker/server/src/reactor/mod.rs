@@ -15,6 +15,7 @@ mod requests;
 mod ring;
 mod sleep;
 mod socket;
+mod turns;
 
 use std::io;
 use std::net::TcpListener;
@@ -38,6 +39,7 @@ pub(crate) use drain::{Order, Orders};
 pub(crate) use ring::Ring;
 use ring::{Event, Series, Token};
 use socket::{SocketKey, Sockets};
+pub(crate) use turns::{BOUNDS_US, TurnTimes};
 
 /// The one buffer that all sockets of a shard are read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -99,6 +101,7 @@ pub(crate) struct Reactor {
     stage: Stage,
     metrics: Arc<Metrics>,
     counters: ReactorCounters,
+    turns: TurnTimes,
     publish_at: Time,
     scratch: Box<[u8]>,
     /// Small chunks of one socket are joined here for one send.
@@ -153,6 +156,7 @@ impl Reactor {
             stage: Stage::Running,
             metrics: seat.metrics,
             counters: ReactorCounters::default(),
+            turns: TurnTimes::default(),
             publish_at: now,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             gather: Vec::with_capacity(SCRATCH_BYTES),
@@ -177,7 +181,8 @@ impl Reactor {
     fn turn(&mut self) -> io::Result<()> {
         self.arm();
         self.wait()?;
-        self.now = Time::ZERO.after(self.started.elapsed());
+        let began = self.started.elapsed();
+        self.now = Time::ZERO.after(began);
         self.read_wall_clock();
         self.take_keys();
 
@@ -186,7 +191,9 @@ impl Reactor {
         self.receive_batches();
         self.obey_orders();
         self.handle_timeouts();
+        self.shard.carry_on();
         self.handle_outputs();
+        self.turns.add(self.started.elapsed().saturating_sub(began));
 
         self.report_quiet();
         if self.now >= self.publish_at {
@@ -263,8 +270,9 @@ impl Reactor {
     fn publish_counters(&mut self) {
         self.publish_at = Time::from_millis(self.now.as_millis() + PUBLISH_INTERVAL_MS);
         self.counters.sockets = self.sockets.open_count() as u64;
-        let snapshot = Snapshot { core: self.shard.counters(), reactor: self.counters };
-        self.metrics.publish(self.place.index.as_usize(), snapshot);
+        let snapshot =
+            Snapshot { core: self.shard.counters(), reactor: self.counters, turns: self.turns };
+        self.metrics.publish(self.place.index.as_usize(), &snapshot);
     }
 
     /// Runs the code that serves one socket. If it panics, that socket is closed, and only that.
