@@ -41,6 +41,9 @@ const COUNTERS: &[Row] = &[
     ("sent_bytes", "Bytes to clients", |s| s.core.sent_bytes),
     ("sockets_accepted", "Sockets accepted", |s| s.reactor.accepted),
     ("accept_failures", "Accepts that failed", |s| s.reactor.accept_failures),
+    ("reads", "System calls that read from clients", |s| s.reactor.reads),
+    ("writes", "System calls that wrote to clients", |s| s.reactor.writes),
+    ("waits", "System calls for what happened, or to wait for it", |s| s.reactor.waits),
     ("panics", "Connections closed because of a bug", |s| s.reactor.panics),
 ];
 
@@ -53,6 +56,12 @@ pub(crate) struct ReactorCounters {
     pub(crate) accepted: u64,
     /// Accepts that failed since the start, mostly for want of descriptors.
     pub(crate) accept_failures: u64,
+    /// Reads of clients' sockets since the start.
+    pub(crate) reads: u64,
+    /// Writes to clients' sockets since the start.
+    pub(crate) writes: u64,
+    /// Entries into the ring since the start.
+    pub(crate) waits: u64,
     /// Panics that were caught since the start; each closed one connection.
     pub(crate) panics: u64,
 }

@@ -67,7 +67,9 @@ impl Reactor {
             return;
         };
         for _ in 0..CALLS_PER_SOCKET {
-            match write_pending(&stream, &self.shard, connection, &mut self.gather) {
+            let written = write_pending(&stream, &self.shard, connection, &mut self.gather);
+            self.counters.writes += u64::from(!matches!(written, Ok(Written::Nothing)));
+            match written {
                 Ok(Written::Nothing) => return,
                 Ok(Written::All(count)) => self.shard.handle_written(self.now, connection, count),
                 Ok(Written::Part(count)) => {

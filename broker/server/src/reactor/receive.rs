@@ -83,6 +83,7 @@ impl Reactor {
         hangup: Hangup,
     ) {
         for _ in 0..READS_PER_TURN {
+            self.counters.reads += 1;
             match receive(stream, &mut self.scratch) {
                 Received::Bytes(count) => {
                     let whole = count == self.scratch.len();

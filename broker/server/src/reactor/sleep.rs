@@ -24,6 +24,7 @@ const WAKE_GRID_MS: u64 = 128;
 impl Reactor {
     /// Waits for an event, unless something is left to do.
     pub(super) fn wait(&mut self) -> io::Result<()> {
+        self.counters.waits += 1;
         if self.has_unfinished() || self.ring.has_work() {
             return self.ring.wait(Duration::ZERO);
         }
