@@ -1,99 +1,42 @@
-//! What core costs without a kernel under it: `cargo bench -p fanwire-bench`.
+//! The way of a message through core, without a kernel under it: `cargo bench -p fanwire-bench`.
 //!
 //! Fan-out: a backend's publish to the outboxes of the subscribers, encoded and taken as written.
-//! Inbound: masked frames of a client to commands and replies.
+//! Inbound: a masked frame of a client to a command and its reply. Lanes: a publication from the
+//! publisher's shard over the owner's to the subscriber's. Each also says how often it allocates.
+#![allow(clippy::indexing_slicing, reason = "a bench knows its own shards")]
+
+mod kit;
 
 use std::hint::black_box;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fanwire_core::config::{ClientSettings, NodeInfo, Settings, TopicOptions};
-use fanwire_core::{Adapter, PingStyle};
-use fanwire_core::{CallId, ConnectionId, Output, Place, Shard, ShardIndex, SocketId, Time, api};
-
-const SUBSCRIBE: &str =
-    "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"news\"}}";
-
-fn shard() -> Shard {
-    let topics = TopicOptions {
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_anonymous: true,
-        ..TopicOptions::default()
-    };
-    let client = ClientSettings { anonymous: true, ..ClientSettings::default() };
-    let settings = Settings { client, topics, ..Settings::default() };
-    let node = NodeInfo { id: uuid::Uuid::nil(), name: String::new(), version: String::new() };
-    let place = Place { index: ShardIndex(0), count: 1 };
-    Shard::new(place, Rc::new(settings), Arc::new(node), [7; 32], Time::ZERO)
-}
-
-/// A masked text frame, as a client sends it.
-fn frame(text: &str) -> Vec<u8> {
-    let mut out = vec![0x81];
-    match u8::try_from(text.len()) {
-        Ok(length) if length < 126 => out.push(0x80 | length),
-        _ => {
-            out.push(0x80 | 126);
-            out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-        }
-    }
-    let mask = [1, 2, 3, 4];
-    out.extend(mask);
-    out.extend(text.bytes().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    out
-}
-
-/// Takes all that the shard has to send; how many bytes.
-fn flush(shard: &mut Shard) -> usize {
-    let mut bytes = 0;
-    while let Some(output) = shard.poll_output() {
-        if let Output::Write { connection, .. } = output {
-            let count = shard.pending(connection).map(<[u8]>::len).sum();
-            shard.handle_written(Time::ZERO, connection, count);
-            bytes += count;
-        }
-    }
-    bytes
-}
-
-fn open(shard: &mut Shard, socket: u64, text: &str) -> ConnectionId {
-    let id = shard.open(Time::ZERO, SocketId(socket), Adapter::CentrifugoJson, PingStyle::Messages);
-    shard.handle_bytes(Time::ZERO, id, &mut frame(text));
-    flush(shard);
-    id
-}
+use fanwire_core::{Output, Shard, ShardIndex, Time};
+use kit::{call, flush, frame, open_json, options, publish, shard, shards, subscribe};
 
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan-out, 128 B");
     for subscribers in [1, 1_000, 50_000] {
-        let mut shard = shard();
+        let mut shard = shard(&options(false));
         for socket in 0..subscribers {
-            open(&mut shard, socket, SUBSCRIBE);
+            subscribe(&mut shard, socket, "news", "");
         }
-        let body = format!(r#"{{"channel":"news","data":"{}"}}"#, "x".repeat(126));
+        let body = publish("news", 128);
         group.throughput(Throughput::Elements(subscribers));
         group.bench_function(BenchmarkId::from_parameter(subscribers), |bencher| {
-            bencher.iter(|| {
-                if let Ok(call) = api::decode("publish", body.as_bytes(), api::ErrorMode::InBody) {
-                    shard.handle_call(Time::ZERO, CallId(1), call);
-                }
-                black_box(flush(&mut shard))
-            });
+            bencher.iter(|| black_box(call(&mut shard, "publish", &body)));
+        });
+        kit::tell_allocations(&format!("fan-out, 128 B/{subscribers}"), subscribers, || {
+            call(&mut shard, "publish", &body);
         });
     }
     group.finish();
 }
 
 fn inbound(criterion: &mut Criterion) {
-    let mut shard = shard();
-    let id = open(&mut shard, 0, r#"{"id":1,"connect":{}}"#);
-    let publish = frame(&format!(
-        r#"{{"id":9,"publish":{{"channel":"nobody","data":"{}"}}}}"#,
-        "x".repeat(62)
-    ));
+    let mut shard = shard(&options(false));
+    let id = open_json(&mut shard, 0, "");
+    let command = format!(r#"{{"id":9,"publish":{}}}"#, publish("nobody", 64));
+    let publish = frame(fanwire_core::Adapter::CentrifugoJson, command.as_bytes());
     let mut group = criterion.benchmark_group("inbound, 64 B");
     group.throughput(Throughput::Elements(1));
     group.bench_function("publish", |bencher| {
@@ -106,8 +49,87 @@ fn inbound(criterion: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
+    let mut bytes = publish.clone();
+    kit::tell_allocations("inbound, 64 B/publish", 1, || {
+        bytes.copy_from_slice(&publish);
+        shard.handle_bytes(Time::ZERO, id, &mut bytes);
+        flush(&mut shard);
+    });
     group.finish();
 }
 
-criterion_group!(benches, fan_out, inbound);
+/// Lets the shards do what they want done until none wants anything; how many bytes were sent.
+fn settle(shards: &mut [Shard]) -> usize {
+    let mut bytes = 0;
+    loop {
+        let mut quiet = true;
+        for from in 0..shards.len() {
+            while let Some(output) = shards[from].poll_output() {
+                quiet = false;
+                match output {
+                    Output::Send { to, batch } => {
+                        let index = ShardIndex(u16::try_from(from).unwrap_or(0));
+                        shards[to.as_usize()].handle_batch(Time::ZERO, index, batch);
+                    }
+                    Output::Write { connection, .. } => {
+                        let count = shards[from].pending(connection).map(<[u8]>::len).sum();
+                        shards[from].handle_written(Time::ZERO, connection, count);
+                        bytes += count;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if quiet {
+            return bytes;
+        }
+    }
+}
+
+/// A publisher on one shard, a topic that another owns, a subscriber on a third: two crossings for
+/// the publication and one for the answer.
+fn lanes(criterion: &mut Criterion) {
+    let mut shards = shards(3, &options(false));
+    let publisher = open_json(&mut shards[0], 0, "");
+    // Names differ in their owners; one of the three shards owns each.
+    let topics: Vec<String> = (0..48).map(|number| format!("topic{number}")).collect();
+    for (socket, topic) in (1..).zip(&topics) {
+        let subscriber = open_json(&mut shards[2], socket, "");
+        let command = format!(r#"{{"id":2,"subscribe":{{"channel":"{topic}"}}}}"#);
+        let mut bytes = frame(fanwire_core::Adapter::CentrifugoJson, command.as_bytes());
+        shards[2].handle_bytes(Time::ZERO, subscriber, &mut bytes);
+        settle(&mut shards);
+    }
+    let mut group = criterion.benchmark_group("lanes, 3 shards, 64 B");
+    for per_turn in [1, 48] {
+        let commands: Vec<String> = topics
+            .iter()
+            .take(per_turn)
+            .map(|topic| format!(r#"{{"id":9,"publish":{}}}"#, publish(topic, 64)))
+            .collect();
+        let message = commands.join("\n");
+        let message = frame(fanwire_core::Adapter::CentrifugoJson, message.as_bytes());
+        group.throughput(Throughput::Elements(per_turn as u64));
+        group.bench_function(format!("{per_turn} per turn"), |bencher| {
+            bencher.iter_batched_ref(
+                || message.clone(),
+                |bytes| {
+                    shards[0].handle_bytes(Time::ZERO, publisher, bytes);
+                    black_box(settle(&mut shards))
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        let mut bytes = message.clone();
+        let name = format!("lanes, 3 shards, 64 B/{per_turn} per turn");
+        kit::tell_allocations(&name, per_turn as u64, || {
+            bytes.copy_from_slice(&message);
+            shards[0].handle_bytes(Time::ZERO, publisher, &mut bytes);
+            settle(&mut shards);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, fan_out, inbound, lanes);
 criterion_main!(benches);
