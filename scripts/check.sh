@@ -31,5 +31,5 @@ sources | xargs -0 awk -v columns="$LINE_COLUMNS_MAX" -v lines="$FILE_LINES_MAX"
 
 if command -v shellcheck >/dev/null; then
     say "shell scripts"
-    shellcheck .ci/run scripts/*.sh
+    shellcheck -x .ci/run scripts/*.sh scripts/compare/*.sh
 fi

@@ -106,6 +106,8 @@ step_unit() {
     else
         cargo test --quiet --workspace --locked
     fi
+    # The benches of core, each once and untimed: what they measure must be accepted.
+    cargo test --quiet --locked -p fanwire-bench --bench core >/dev/null
     # With a fault planted in core, this passes only if the simulation notices it.
     cargo test --quiet --locked -p fanwire-core --features planted-fault --test sim
 }
@@ -186,12 +188,11 @@ stop_broker() {
     rm -f "$broker_output"
 }
 
-# One run of the load generator with a broker of its own. Its exit status says whether all
-# arrived, once and in order; the speed is for the reader.
+# One run of scenario $1 of the load generator with a broker of its own. Its exit status says
+# whether all arrived, once and in order; the speed is for the reader.
 load() {
     start_broker "a-key-for-the-load"
-    "$TARGET/test-release/fanwire-bench" fanout --server-pid "$broker_pid" \
-        --url "$broker_url" "$@"
+    "$TARGET/test-release/fanwire-bench" "$@" --server-pid "$broker_pid" --url "$broker_url"
     stop_broker
 }
 
@@ -205,10 +206,10 @@ step_load() {
         note "only $connections connections, because ulimit -n is $limit"
     fi
     note "$connections subscribers of one topic, 5 messages/s of 128 bytes"
-    load --subscribers "$connections" --topics 1 --rate 5 --size 128 --seconds 10 \
+    load fanout --subscribers "$connections" --topics 1 --rate 5 --size 128 --seconds 10 \
         --api-key "a-key-for-the-load"
     note "$connections idle connections, a topic each"
-    load --subscribers "$connections" --topics "$connections" --rate 0 --seconds 30
+    load idle --connections "$connections" --topics "$connections" --seconds 30
 }
 
 # ---- all

@@ -3,13 +3,20 @@
 //! Echo: the frame codec alone. Commands: a publish to a topic without subscribers, so decoding and
 //! the reply. Pushes: a publication to one subscriber, so encoding.
 
-mod kit;
-
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use crate::kit::{
+    self, assert_said, call, call_once, field, flush, frame, listen, open, options,
+    protobuf_command, publish, shard,
+};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use fanwire_core::{Adapter, ConnectionId, Shard, Time};
-use kit::{call, field, flush, frame, open, options, protobuf_command, publish, shard};
+
+/// Asserts that a message of a client is answered so.
+fn take_once(shard: &mut Shard, id: ConnectionId, frame: &[u8], answer: &[u8]) {
+    shard.handle_bytes(Time::ZERO, id, &mut frame.to_vec());
+    assert_said(&listen(shard), answer);
+}
 
 /// Times how a message of a client is taken and answered.
 fn take(bencher: &mut criterion::Bencher<'_>, shard: &mut Shard, id: ConnectionId, frame: &[u8]) {
@@ -28,7 +35,9 @@ fn frames(criterion: &mut Criterion) {
     for bytes in [64, 1024, 65_536] {
         let mut shard = shard(&options(false));
         let id = open(&mut shard, 0, Adapter::Echo, b"hello");
-        let frame = frame(Adapter::Echo, &vec![b'x'; bytes]);
+        let message = vec![b'x'; bytes];
+        let frame = frame(Adapter::Echo, &message);
+        take_once(&mut shard, id, &frame, &message);
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(BenchmarkId::from_parameter(bytes), |bencher| {
             take(bencher, &mut shard, id, &frame);
@@ -57,6 +66,15 @@ fn commands(adapter: Adapter, topic: &str) -> [Vec<u8>; 3] {
     }
 }
 
+/// The reply to the publish, without its frame: an error would be where the result is.
+fn published(adapter: Adapter) -> &'static [u8] {
+    if adapter == Adapter::CentrifugoProtobuf {
+        &[4, 0x08, 3, 8 << 3 | 2, 0]
+    } else {
+        br#"{"id":3,"publish":{}}"#
+    }
+}
+
 const FORMS: [(&str, Adapter); 2] =
     [("JSON", Adapter::CentrifugoJson), ("Protobuf", Adapter::CentrifugoProtobuf)];
 
@@ -67,6 +85,7 @@ fn decode(criterion: &mut Criterion) {
         let [connect, _, publish] = commands(adapter, "nobody");
         let id = open(&mut shard, 0, adapter, &connect);
         let publish = frame(adapter, &publish);
+        take_once(&mut shard, id, &publish, published(adapter));
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |bencher| take(bencher, &mut shard, id, &publish));
         let mut bytes = publish.clone();
@@ -87,6 +106,7 @@ fn encode(criterion: &mut Criterion) {
         let separator: &[u8] = if adapter == Adapter::CentrifugoJson { b"\n" } else { b"" };
         open(&mut shard, 0, adapter, &[&connect, separator, &subscribe].concat());
         let body = publish("news", 64);
+        assert_said(&call_once(&mut shard, "publish", &body), b"xxxx");
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |bencher| {
             bencher.iter(|| black_box(call(&mut shard, "publish", &body)));
@@ -99,4 +119,3 @@ fn encode(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, frames, decode, encode);
-criterion_main!(benches);

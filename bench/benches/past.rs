@@ -1,18 +1,19 @@
 //! What is kept of topics, and what is made of it: history, recovery, deltas.
 
-mod kit;
-
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use crate::kit::{
+    self, assert_said, call, call_once, flush, frame, listen, open_json, options, publish, shard,
+    subscribe,
+};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use fanwire_core::{Adapter, Shard, Time};
-use kit::{call, flush, frame, open_json, options, publish, shard, subscribe};
 
 /// A shard with a topic whose history is full.
 fn with_history() -> Shard {
     let mut shard = shard(&options(true));
     for _ in 0..kit::HISTORY {
-        call(&mut shard, "publish", &publish("news", 128));
+        call_once(&mut shard, "publish", &publish("news", 128));
     }
     shard
 }
@@ -32,6 +33,10 @@ fn history(criterion: &mut Criterion) {
     for limit in [1, 100] {
         let command = format!(r#"{{"id":3,"history":{{"channel":"news","limit":{limit}}}}}"#);
         let question = frame(Adapter::CentrifugoJson, command.as_bytes());
+        shard.handle_bytes(Time::ZERO, id, &mut question.clone());
+        let said = listen(&mut shard);
+        assert_said(&said, br#"{"id":3,"history":{"#);
+        assert!(said.len() as u64 > limit * 128, "{} B", said.len());
         group.throughput(Throughput::Elements(limit));
         group.bench_function(format!("read {limit}"), |bencher| {
             bencher.iter_batched_ref(
@@ -47,23 +52,14 @@ fn history(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The epoch of the topic, from the reply to a subscribe.
+/// The epoch of the topic.
 fn epoch(shard: &mut Shard) -> String {
-    let body = call_for_answer(shard, r#"{"channel":"news","limit":0}"#);
-    let rest = body.split(r#""epoch":""#).nth(1).unwrap_or_default();
-    rest.split('"').next().unwrap_or_default().to_owned()
-}
-
-fn call_for_answer(shard: &mut Shard, body: &str) -> String {
-    use fanwire_core::api::{ErrorMode, decode};
-    if let Ok(call) = decode("history", body.as_bytes(), ErrorMode::InBody) {
-        shard.handle_call(Time::ZERO, fanwire_core::CallId(1), call);
-    }
-    match shard.poll_output() {
-        Some(fanwire_core::Output::Answer { body, .. }) => String::from_utf8(body),
-        _ => Ok(String::new()),
-    }
-    .unwrap_or_default()
+    let answer = call_once(shard, "history", r#"{"channel":"news","limit":0}"#);
+    let answer = String::from_utf8_lossy(&answer);
+    let rest = answer.split(r#""epoch":""#).nth(1).unwrap_or_default();
+    let epoch = rest.split('"').next().unwrap_or_default();
+    assert!(!epoch.is_empty(), "{answer}");
+    epoch.to_owned()
 }
 
 fn recovery(criterion: &mut Criterion) {
@@ -72,7 +68,16 @@ fn recovery(criterion: &mut Criterion) {
     let epoch = epoch(&mut shard);
     for missed in [1, 100] {
         let offset = kit::HISTORY as u64 - missed;
-        let since = format!(r#","recover":true,"offset":{offset},"epoch":"{epoch}""#);
+        let since =
+            format!(r#","recoverable":true,"recover":true,"offset":{offset},"epoch":"{epoch}""#);
+        let command = format!(r#"{{"id":2,"subscribe":{{"channel":"news"{since}}}}}"#);
+        let id = open_json(&mut shard, 0, "");
+        shard.handle_bytes(Time::ZERO, id, &mut frame(Adapter::CentrifugoJson, command.as_bytes()));
+        let said = listen(&mut shard);
+        assert_said(&said, br#""recovered":true"#);
+        assert!(said.len() as u64 > missed * 128, "{} B", said.len());
+        shard.handle_closed(Time::ZERO, id);
+        flush(&mut shard);
         group.throughput(Throughput::Elements(missed));
         group.bench_function(format!("connect, recover {missed}"), |bencher| {
             bencher.iter(|| {
@@ -94,11 +99,14 @@ fn deltas(criterion: &mut Criterion) {
         }
         let filler = "news of the day ".repeat(64);
         let bodies = [1, 2].map(|number| {
-            format!(
-                r#"{{"channel":"news","delta":true,"data":{{"number":{number},"text":"{filler}"}}}}"#
-            )
+            let data = format!(r#"{{"number":{number},"text":"{filler}"}}"#);
+            format!(r#"{{"channel":"news","delta":true,"data":{data}}}"#)
         });
         let mut turn = bodies.iter().cycle();
+        call_once(&mut shard, "publish", turn.next().map_or("", String::as_str));
+        let said = call_once(&mut shard, "publish", turn.next().map_or("", String::as_str));
+        assert_said(&said, br#""delta":true"#);
+        assert!((said.len() as u64) < subscribers.max(2) * 512, "{} B", said.len());
         group.throughput(Throughput::Elements(subscribers));
         group.bench_function(BenchmarkId::from_parameter(subscribers), |bencher| {
             bencher.iter(|| {
@@ -111,4 +119,3 @@ fn deltas(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, history, recovery, deltas);
-criterion_main!(benches);

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use rustls::CertificateError;
 use thiserror::Error;
 
 /// Why a run could not be done.
@@ -32,6 +33,15 @@ pub(crate) enum BenchError {
         /// The least possible, in bytes.
         size_bytes_min: usize,
     },
+    /// A file that should have certificates has none.
+    #[error("--ca {file}: there is no certificate in PEM in it")]
+    NoCertificate {
+        /// Its name as given.
+        file: String,
+    },
+    /// TLS is not possible.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// A number on the command line makes no sense.
     #[error("--{option} must be {expected}")]
     Option {
@@ -64,6 +74,14 @@ pub(crate) enum BenchError {
         /// Why not.
         source: io::Error,
     },
+    /// The server's protocol has no such thing.
+    #[error("--protocol {protocol} {what}")]
+    Capability {
+        /// Its name on the command line.
+        protocol: String,
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// A generator process gave up.
     #[error("generator process {index}: {reason}")]
     Worker {
@@ -81,6 +99,9 @@ pub(crate) enum BenchError {
     /// The connection that publishes failed.
     #[error("the publishing connection failed: {0}")]
     Publish(#[source] ClientError),
+    /// A client could not be connected again.
+    #[error("a client could not connect again: {0}")]
+    Reconnect(#[source] ClientError),
     /// The publisher's thread panicked.
     #[error("the publisher's thread ended unexpectedly")]
     PublisherLost,
@@ -95,6 +116,30 @@ pub(crate) enum BenchError {
     /// A message between the processes of the run was no JSON.
     #[error("a message between generator processes cannot be read or written: {0}")]
     Control(#[from] serde_json::Error),
+    /// A file of the report cannot be read or written.
+    #[error("{file}: {source}")]
+    File {
+        /// Its name as given.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not the result of a run.
+    #[error("{file} is no result of this program: {reason}")]
+    NoOutcome {
+        /// Its name as given.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A plot cannot be drawn.
+    #[error("drawing \"{title}\": {reason}")]
+    Plot {
+        /// Which.
+        title: String,
+        /// In the words of the plotting library.
+        reason: String,
+    },
     /// The bounds of a histogram are impossible.
     #[error("histogram: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
@@ -109,6 +154,15 @@ pub(crate) enum ClientError {
     /// The socket failed.
     #[error("{0}")]
     Socket(#[from] io::Error),
+    /// Nobody that is trusted vouches for the server.
+    #[error("the server's certificate is not trusted: --ca FILE or --insecure")]
+    Untrusted,
+    /// The server's certificate is not good, whoever vouches for it.
+    #[error("{0} (--insecure accepts any)")]
+    Certificate(#[source] rustls::Error),
+    /// TLS failed.
+    #[error("TLS with the server failed: {0}")]
+    Tls(#[source] rustls::Error),
     /// The server ended the connection.
     #[error("closed by the server{}", close_code(*code))]
     Closed {
@@ -128,15 +182,16 @@ pub(crate) enum ClientError {
         what: &'static str,
     },
     /// The server refused a command.
-    #[error("{command} refused: {code} {message}")]
+    #[error("{command} refused: {reason}")]
     Refused {
         /// Which.
         command: &'static str,
-        /// The server's code.
-        code: u32,
-        /// The server's words.
-        message: String,
+        /// The server's code and words.
+        reason: String,
     },
+    /// The server ended a subscription on its own.
+    #[error("unsubscribed by the server")]
+    Unsubscribed,
     /// The server refused the HTTP API call.
     #[error("the HTTP API answered with status {status}{}", api_remedy(*status))]
     Api {
@@ -160,10 +215,30 @@ fn close_code(code: Option<u16>) -> String {
 }
 
 fn api_remedy(status: u16) -> &'static str {
-    if status == 401 { ": is --api-key right?" } else { "" }
+    if status == 401 { ": is --api-key right? (for pusher: --app-key, --app-secret)" } else { "" }
+}
+
+impl From<rustls::Error> for ClientError {
+    fn from(error: rustls::Error) -> Self {
+        match error {
+            // The others: an authority of the same name as the issuer, with another key.
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+            ) => Self::Untrusted,
+            rustls::Error::InvalidCertificate(_) => Self::Certificate(error),
+            _ => Self::Tls(error),
+        }
+    }
 }
 
 impl BenchError {
+    /// A closure for `map_err` that names the file.
+    pub(crate) fn file(file: &str) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::File { file: file.to_owned(), source }
+    }
+
     /// A closure for `map_err` that says what was attempted.
     pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { action, source }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::BenchError;
 
 /// Longest time that is told apart; longer ones count as this one, in nanoseconds.
-const TIME_NS_MAX: u64 = 600_000_000_000;
+pub(crate) const TIME_NS_MAX: u64 = 600_000_000_000;
 /// Precision: three decimal digits, one part in a thousand.
 const DIGITS: u8 = 3;
 
@@ -17,11 +17,11 @@ pub(crate) struct TimeHistogram {
 }
 
 /// A histogram as pairs of a time in nanoseconds and its count, as it crosses a pipe.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct PortableHistogram(Vec<(u64, u64)>);
 
 /// Percentiles of a histogram, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     /// Times recorded.
     pub(crate) count: u64,
@@ -35,6 +35,8 @@ pub(crate) struct Percentiles {
     pub(crate) p99_us: f64,
     /// 99.9 % are not longer.
     pub(crate) p99_9_us: f64,
+    /// 99.99 % are not longer.
+    pub(crate) p99_99_us: f64,
     /// Longest.
     pub(crate) max_us: f64,
 }
@@ -53,6 +55,11 @@ impl TimeHistogram {
         self.counts.saturating_record(time_ns);
     }
 
+    /// Counts the same time `count` times.
+    pub(crate) fn record_n(&mut self, time_ns: u64, count: u64) {
+        self.counts.saturating_record_n(time_ns, count);
+    }
+
     /// Adds the counts of another process.
     pub(crate) fn merge(&mut self, other: &PortableHistogram) {
         for &(time_ns, count) in &other.0 {
@@ -68,12 +75,29 @@ impl TimeHistogram {
         )
     }
 
+    /// The counts of all these together.
+    ///
+    /// # Errors
+    /// `Histogram` when its bounds are impossible, which they are not.
+    pub(crate) fn merged<'a>(
+        parts: impl IntoIterator<Item = &'a PortableHistogram>,
+    ) -> Result<Self, BenchError> {
+        let mut sum = Self::new()?;
+        parts.into_iter().for_each(|part| sum.merge(part));
+        Ok(sum)
+    }
+
+    /// The time that the fraction `quantile` (0 to 1) of all do not exceed, in microseconds.
+    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
+        to_us(self.counts.value_at_quantile(quantile))
+    }
+
     /// The percentiles that a report shows; all 0 when nothing was recorded.
     pub(crate) fn percentiles(&self) -> Percentiles {
         if self.counts.is_empty() {
             return Percentiles::default();
         }
-        let quantile_us = |quantile| to_us(self.counts.value_at_quantile(quantile));
+        let quantile_us = |quantile| self.quantile_us(quantile);
         Percentiles {
             count: self.counts.len(),
             min_us: to_us(self.counts.min()),
@@ -81,6 +105,7 @@ impl TimeHistogram {
             p90_us: quantile_us(0.9),
             p99_us: quantile_us(0.99),
             p99_9_us: quantile_us(0.999),
+            p99_99_us: quantile_us(0.9999),
             max_us: to_us(self.counts.max()),
         }
     }

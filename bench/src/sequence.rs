@@ -1,4 +1,4 @@
-//! Per subscription: has this publication been seen, and did it come in its place?
+//! Per subscription and publisher: has this publication been seen, and did it come in its place?
 
 /// How many places back a late publication can still be told from a repeated one.
 const WINDOW: u64 = 64;
@@ -46,9 +46,51 @@ impl SequenceWindow {
     }
 }
 
+/// The windows of one subscription: one for each publisher that was heard on it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Windows {
+    /// Of the publisher heard first. Most subscriptions hear one only, and there are many.
+    first: Option<(u32, SequenceWindow)>,
+    /// Of the others, by publisher.
+    others: Vec<(u32, SequenceWindow)>,
+}
+
+impl Windows {
+    /// Takes note of publication `sequence` of `publisher` and says what its arrival means.
+    pub(crate) fn observe(&mut self, publisher: u32, sequence: u64) -> Arrival {
+        let (heard, window) = self.first.get_or_insert((publisher, SequenceWindow::default()));
+        if *heard == publisher {
+            return window.observe(sequence);
+        }
+        let place = match self.others.binary_search_by_key(&publisher, |other| other.0) {
+            Ok(place) => place,
+            Err(place) => {
+                self.others.insert(place, (publisher, SequenceWindow::default()));
+                place
+            }
+        };
+        let window = self.others.get_mut(place);
+        window.map_or(Arrival::InOrder, |(_, window)| window.observe(sequence))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_publisher_has_its_own_sequence() {
+        use Arrival::{Duplicate, InOrder, OutOfOrder};
+        let mut windows = Windows::default();
+        let heard = [(7, 0), (3, 0), (9, 0), (7, 1), (3, 1), (3, 1), (9, 2), (9, 1), (7, 1)];
+        assert_eq!(
+            heard.map(|(publisher, sequence)| windows.observe(publisher, sequence)),
+            [
+                InOrder, InOrder, InOrder, InOrder, InOrder, Duplicate, InOrder, OutOfOrder,
+                Duplicate
+            ]
+        );
+    }
 
     fn arrivals(sequence: &[u64]) -> Vec<Arrival> {
         let mut window = SequenceWindow::default();

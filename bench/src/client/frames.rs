@@ -6,7 +6,6 @@
 
 use std::io::Cursor;
 
-use memchr::memchr_iter;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -21,8 +20,8 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// What the walk finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameEvent<'a> {
-    /// One protocol message; a frame may hold several, separated by newlines.
-    Message(&'a [u8]),
+    /// The payload of a text or binary message.
+    Data(&'a [u8]),
     /// A WebSocket ping with its body, to be answered with the same body.
     Ping(&'a [u8]),
     /// The server closes, with this code.
@@ -49,6 +48,11 @@ pub(crate) fn walk(
 ) -> Result<usize, ClientError> {
     let mut walked = 0;
     while let Some(rest) = bytes.get(walked..).filter(|rest| !rest.is_empty()) {
+        if let Some((payload, bytes)) = usual_message(rest) {
+            on_event(FrameEvent::Data(payload))?;
+            walked += bytes;
+            continue;
+        }
         let Some(frame) = next_frame(rest)? else { break };
         dispatch(&frame, fragments, &mut on_event)?;
         walked += frame.bytes;
@@ -65,14 +69,29 @@ pub(crate) fn append_frame(opcode: OpCode, payload: &[u8], output: &mut Vec<u8>)
     output.extend(masked);
 }
 
-/// Appends one masked text frame to `output`.
-pub(crate) fn append_text(payload: &[u8], output: &mut Vec<u8>) {
-    append_frame(OpCode::Data(Data::Text), payload, output);
+/// Appends the end of the conversation, "normal closure" (RFC 6455, section 7.4.1), to `output`.
+pub(crate) fn append_close(output: &mut Vec<u8>) {
+    append_frame(OpCode::Control(Control::Close), &1000_u16.to_be_bytes(), output);
 }
 
 /// Appends the answer to a WebSocket ping to `output`.
 pub(crate) fn append_pong(body: &[u8], output: &mut Vec<u8>) {
     append_frame(OpCode::Control(Control::Pong), body, output);
+}
+
+/// Payload and length of a message in one whole frame below 64 KiB, which nearly all are. Others
+/// are left to the codec, which costs several times as much.
+fn usual_message(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    /// Final, and text or binary.
+    const TEXT: u8 = 0x81;
+    const BINARY: u8 = 0x82;
+    let (start, length) = match bytes {
+        [TEXT | BINARY, length @ 0..=125, ..] => (2, usize::from(*length)),
+        [TEXT | BINARY, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        _ => return None,
+    };
+    let end = start + length;
+    bytes.get(start..end).map(|payload| (payload, end))
 }
 
 /// The first frame of `bytes`, if it is whole.
@@ -97,12 +116,14 @@ fn dispatch(
 ) -> Result<(), ClientError> {
     let Frame { header, payload, .. } = frame;
     match header.opcode {
-        OpCode::Data(Data::Text) if header.is_final => split_messages(payload, on_event),
-        OpCode::Data(Data::Text | Data::Continue) => {
+        OpCode::Data(Data::Text | Data::Binary) if header.is_final => {
+            on_event(FrameEvent::Data(payload))
+        }
+        OpCode::Data(Data::Text | Data::Binary | Data::Continue) => {
             fragments.extend_from_slice(payload);
             if header.is_final {
                 let message = std::mem::take(fragments);
-                split_messages(&message, on_event)?;
+                on_event(FrameEvent::Data(&message))?;
             }
             Ok(())
         }
@@ -114,22 +135,6 @@ fn dispatch(
         }
         _ => Err(ClientError::Malformed { what: "frame with an unexpected opcode" }),
     }
-}
-
-fn split_messages(
-    payload: &[u8],
-    on_event: &mut impl FnMut(FrameEvent<'_>) -> Result<(), ClientError>,
-) -> Result<(), ClientError> {
-    let mut start = 0;
-    for end in memchr_iter(b'\n', payload).chain(std::iter::once(payload.len())) {
-        let message = payload.get(start..end).unwrap_or_default();
-        // A trailing newline is allowed and separates nothing.
-        if !message.is_empty() {
-            on_event(FrameEvent::Message(message))?;
-        }
-        start = end + 1;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::*;
-use crate::client::inbox::Inbox;
+use crate::client::inbox::{Inbox, Intake, Source};
 
 /// Hands out its bytes in pieces of the given lengths, then the rest, then "would block".
 struct Pieces<'a> {
@@ -33,6 +33,12 @@ fn server_frame(opcode: OpCode, is_final: bool, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+impl Source for Pieces<'_> {
+    fn take_in(&mut self, room: &mut [u8]) -> Result<Intake, ClientError> {
+        Ok(Intake::read(self, room)?)
+    }
+}
+
 /// What the walk reports, as text, when the input comes in these pieces (last length first).
 fn events(bytes: &[u8], lengths: Vec<usize>) -> Vec<String> {
     let mut source = Pieces { bytes, lengths };
@@ -43,7 +49,7 @@ fn events(bytes: &[u8], lengths: Vec<usize>) -> Vec<String> {
             .receive(&mut source, &mut scratch, |bytes| {
                 walk(bytes, &mut fragments, |event| {
                     seen.push(match event {
-                        FrameEvent::Message(text) => String::from_utf8_lossy(text).into_owned(),
+                        FrameEvent::Data(text) => String::from_utf8_lossy(text).into_owned(),
                         other => format!("{other:?}"),
                     });
                     Ok(())
@@ -62,7 +68,7 @@ fn sample() -> (Vec<u8>, Vec<String>) {
     let middle = "m".repeat(300);
     let bytes = [
         server_frame(text, true, b"{\"id\":1}\n{\"id\":2}"),
-        server_frame(text, true, b"{}\n"),
+        server_frame(OpCode::Data(Data::Binary), true, b"{}"),
         server_frame(text, true, middle.as_bytes()),
         server_frame(text, false, b"fi"),
         server_frame(OpCode::Control(Control::Ping), true, b"p"),
@@ -75,7 +81,7 @@ fn sample() -> (Vec<u8>, Vec<String>) {
     .concat();
     let ping = format!("{:?}", FrameEvent::Ping(b"p"));
     let close = format!("{:?}", FrameEvent::Close(Some(3001)));
-    let expected = ["{\"id\":1}", "{\"id\":2}", "{}", &middle, &ping, "first", "second", &long];
+    let expected = ["{\"id\":1}\n{\"id\":2}", "{}", &middle, &ping, "first\nsecond", &long];
     let expected = expected.iter().copied().chain([close.as_str()]);
     (bytes.clone(), expected.map(str::to_owned).collect())
 }
@@ -102,7 +108,7 @@ fn pieces_of_any_length_give_the_same_events() {
 #[test]
 fn masked_frames_and_extension_bits_are_errors() {
     let mut masked = Vec::new();
-    append_text(b"{}", &mut masked);
+    append_frame(OpCode::Data(Data::Text), b"{}", &mut masked);
     let compressed = [0xc1, 0x00];
     for bytes in [masked.as_slice(), compressed.as_slice()] {
         assert!(walk(bytes, &mut Vec::new(), |_| Ok(())).is_err());
@@ -112,7 +118,7 @@ fn masked_frames_and_extension_bits_are_errors() {
 #[test]
 fn what_a_client_sends_can_be_unmasked() {
     let mut frame = Vec::new();
-    append_text(b"{\"id\":1,\"connect\":{}}", &mut frame);
+    append_frame(OpCode::Data(Data::Text), b"{\"id\":1,\"connect\":{}}", &mut frame);
     let mut cursor = Cursor::new(frame.as_slice());
     let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
     let start = usize::try_from(cursor.position()).unwrap();

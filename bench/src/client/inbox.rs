@@ -1,7 +1,7 @@
 //! Reading from a socket into one buffer that all connections share; only what is incomplete is
 //! kept per connection.
 
-use std::io::{self, Read};
+use std::io;
 
 use crate::error::ClientError;
 
@@ -21,6 +21,29 @@ pub(crate) enum Received {
     End,
 }
 
+/// Where bytes come from.
+pub(crate) trait Source {
+    /// Reads once into the start of `room`, which has 64 KiB or more.
+    ///
+    /// # Errors
+    /// `Socket` when there is nothing to read now or reading fails, and what TLS says.
+    fn take_in(&mut self, room: &mut [u8]) -> Result<Intake, ClientError>;
+}
+
+/// What one read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Intake {
+    /// Bytes; 0 = the peer has closed.
+    pub(crate) count: usize,
+    /// Whether there may be more to read at once.
+    pub(crate) may_follow: bool,
+}
+
+impl Intake {
+    /// The peer has closed.
+    pub(crate) const END: Self = Self { count: 0, may_follow: false };
+}
+
 /// The unread rest of one connection: empty between frames, which is nearly always.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
@@ -33,10 +56,10 @@ impl Inbox {
     /// all connections and grows as needed.
     ///
     /// # Errors
-    /// `Socket` when reading fails, and what `take` says.
+    /// Those of the source, unless it has only nothing to read, and what `take` says.
     pub(crate) fn receive(
         &mut self,
-        source: &mut impl Read,
+        source: &mut impl Source,
         scratch: &mut Vec<u8>,
         take: impl FnOnce(&[u8]) -> Result<usize, ClientError>,
     ) -> Result<Received, ClientError> {
@@ -46,22 +69,22 @@ impl Inbox {
         }
         let (front, room) = scratch.split_at_mut(carried);
         front.copy_from_slice(&self.carry);
-        let fresh = match source.read(room) {
-            Ok(0) => return Ok(Received::End),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Received::Nothing);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Received::More),
-            Err(error) => return Err(error.into()),
+        let intake = match source.take_in(room) {
+            Ok(Intake { count: 0, .. }) => return Ok(Received::End),
+            Ok(intake) => intake,
+            Err(ClientError::Socket(error)) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+                io::ErrorKind::Interrupted => return Ok(Received::More),
+                _ => return Err(error.into()),
+            },
+            Err(error) => return Err(error),
         };
-        let is_full = fresh == room.len();
-        let bytes = scratch.get(..carried + fresh).unwrap_or_default();
+        let bytes = scratch.get(..carried + intake.count).unwrap_or_default();
         let taken = take(bytes)?;
         let rest = bytes.get(taken..).unwrap_or_default();
         // A connection with nothing pending owns no memory: there are many of them.
         self.carry = rest.to_vec();
-        Ok(if is_full { Received::More } else { Received::Drained })
+        Ok(if intake.may_follow { Received::More } else { Received::Drained })
     }
 }
 

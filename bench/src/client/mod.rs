@@ -1,14 +1,21 @@
-//! A generator process: thousands of subscribers on one thread with one epoll, driven by the
-//! orders on its standard input (`control`).
+//! A generator process: thousands of clients on one thread with one epoll, driven by the orders on
+//! its standard input (`control`). What the clients do is their `behaviour`.
 
+pub(crate) mod alarm;
+pub(crate) mod behaviour;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod dialogue;
 pub(crate) mod fleet;
 pub(crate) mod frames;
 pub(crate) mod inbox;
-pub(crate) mod protocol;
+pub(crate) mod line;
+pub(crate) mod shared;
+pub(crate) mod stream;
+pub(crate) mod subscription;
 pub(crate) mod tally;
 pub(crate) mod target;
+pub(crate) mod tls;
 pub(crate) mod upgrade;
 
 use std::io::{self, Read, Write};
@@ -18,13 +25,17 @@ use std::time::Duration;
 use mio::unix::pipe::Receiver;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::client::alarm::Alarm;
+use crate::client::behaviour::Behaviour;
 use crate::client::control::{Notice, Order};
 use crate::client::fleet::Fleet;
 use crate::clock::{SECOND_NS, now_ns};
 use crate::error::{BenchError, ClientError};
 
-/// Standard input; connections have their index.
+/// Standard input; connections have their slot.
 const ORDERS: Token = Token(usize::MAX);
+/// The behaviour's timer.
+const ALARM: Token = Token(usize::MAX - 1);
 /// Events taken at once.
 const EVENTS_MAX: usize = 1024;
 /// How often something is looked at while there is something to look at.
@@ -51,8 +62,10 @@ enum Activity {
     Idle,
     /// Connecting and subscribing.
     Opening,
-    /// Receiving.
+    /// Receiving, and doing what the behaviour does.
     Running,
+    /// Waiting for what is under way; nothing new happens.
+    Stopping { limit_ns: u64 },
     /// Receiving what is still under way.
     Draining { expected: u64, limit_ns: u64 },
     /// All has come; repetitions may follow.
@@ -66,28 +79,39 @@ struct Worker {
     orders: Receiver,
     /// The beginning of an order whose end has not come yet.
     unread: Vec<u8>,
-    fleet: Option<Fleet>,
+    alarm: Alarm,
+    play: Option<Play>,
     activity: Activity,
     /// What the progress of the current activity was when it last changed, and when.
     progress: (u64, u64),
     told_ns: u64,
 }
 
+/// The clients and what they do.
+struct Play {
+    fleet: Fleet,
+    behaviour: Box<dyn Behaviour>,
+    /// Happenings that the behaviour has been told: while they grow, something moves.
+    told: u64,
+}
+
 impl Worker {
     fn new() -> Result<Self, BenchError> {
-        let setup = || -> io::Result<(Poll, Receiver)> {
+        let setup = || -> io::Result<(Poll, Receiver, Alarm)> {
             let poll = Poll::new()?;
             let mut orders = Receiver::from(io::stdin().as_fd().try_clone_to_owned()?);
             orders.set_nonblocking(true)?;
             poll.registry().register(&mut orders, ORDERS, Interest::READABLE)?;
-            Ok((poll, orders))
+            let alarm = Alarm::new(poll.registry(), ALARM)?;
+            Ok((poll, orders, alarm))
         };
-        let (poll, orders) = setup().map_err(BenchError::system("setting up epoll"))?;
+        let (poll, orders, alarm) = setup().map_err(BenchError::system("setting up epoll"))?;
         Ok(Self {
             poll,
             orders,
             unread: Vec::new(),
-            fleet: None,
+            alarm,
+            play: None,
             activity: Activity::Idle,
             progress: (0, 0),
             told_ns: 0,
@@ -107,13 +131,20 @@ impl Worker {
                 _ => {}
             }
             for event in &events {
-                if event.token() == ORDERS {
-                    self.read_orders()?;
-                } else if let Some(fleet) = &mut self.fleet
-                    && let Err(error) = fleet.on_ready(event.token())
-                {
-                    return self.fail(&error);
+                match event.token() {
+                    ORDERS => self.read_orders()?,
+                    ALARM => self.alarm.rang(),
+                    Token(slot) => {
+                        let Some(play) = &mut self.play else { continue };
+                        if let Err(error) = play.fleet.on_ready(slot) {
+                            return self.fail(&error);
+                        }
+                    }
                 }
+            }
+            if let Some(play) = &mut self.play {
+                let due_ns = play.act()?;
+                self.alarm.set(due_ns).map_err(BenchError::system("setting the timer"))?;
             }
             if let Err(error) = self.advance()? {
                 return self.fail(&error);
@@ -147,14 +178,25 @@ impl Worker {
     fn obey(&mut self, order: Order) -> Result<(), BenchError> {
         match order {
             Order::Open(assignment) => {
-                self.fleet = Some(Fleet::new(assignment)?);
+                let registry = self.poll.registry().try_clone();
+                let registry = registry.map_err(BenchError::system("setting up epoll"))?;
+                let behaviour = assignment.role.behaviour(&assignment)?;
+                let fleet = Fleet::new(*assignment, behaviour.as_ref(), registry)?;
+                self.play = Some(Play { fleet, behaviour, told: 0 });
                 self.activity = Activity::Opening;
                 self.told_ns = now_ns();
             }
-            Order::Measure { from_ns } => {
-                if let Some(fleet) = &mut self.fleet {
-                    fleet.tally().measure_from(from_ns);
+            Order::Run(times) => {
+                if let Some(Play { fleet, behaviour, .. }) = &mut self.play {
+                    fleet.tally().measure(times.from_ns, times.until_ns);
+                    behaviour.start(times, fleet);
                 }
+            }
+            Order::Stop { limit_ns } => {
+                if let Some(Play { fleet, behaviour, .. }) = &mut self.play {
+                    behaviour.stop(fleet)?;
+                }
+                self.activity = Activity::Stopping { limit_ns };
             }
             Order::Finish { expected, drain_limit_ns } => {
                 self.activity = Activity::Draining { expected, limit_ns: drain_limit_ns };
@@ -166,7 +208,7 @@ impl Worker {
 
     /// Goes on with the current activity. The inner error is the server's or the network's.
     fn advance(&mut self) -> Result<Result<(), ClientError>, BenchError> {
-        let Some(fleet) = &mut self.fleet else { return Ok(Ok(())) };
+        let Some(Play { fleet, behaviour, told }) = &mut self.play else { return Ok(Ok(())) };
         let now_ns = now_ns();
         match self.activity {
             Activity::Idle | Activity::Running | Activity::Over => {}
@@ -176,10 +218,10 @@ impl Worker {
                     self.activity = Activity::Running;
                     return tell(&Notice::Ready { server_version }).map(Ok);
                 }
-                if let Err(error) = fleet.open_more(self.poll.registry()) {
+                if let Err(error) = fleet.open_more(behaviour.as_ref()) {
                     return Ok(Err(error));
                 }
-                let (subscribed, wanted) = (fleet.subscribed(), fleet.wanted());
+                let (subscribed, wanted) = (fleet.complete(), fleet.wanted());
                 let quiet_ns = quiet_ns(&mut self.progress, subscribed as u64, now_ns);
                 if quiet_ns > STALL_NS {
                     let seconds = quiet_ns / SECOND_NS;
@@ -188,6 +230,19 @@ impl Worker {
                 if now_ns.saturating_sub(self.told_ns) > PROGRESS_NS {
                     self.told_ns = now_ns;
                     tell(&Notice::Subscribed(u32::try_from(subscribed).unwrap_or(u32::MAX)))?;
+                }
+            }
+            Activity::Stopping { limit_ns } => {
+                let is_over = behaviour.is_over(fleet);
+                // Asks every connection: too much while there is something else to wait for.
+                let unanswered = if is_over { fleet.unanswered() } else { 0 };
+                let is_over = is_over && unanswered == 0;
+                let moved = *told + fleet.tally().excused_count() + unanswered as u64;
+                let quiet_ns = quiet_ns(&mut self.progress, moved, now_ns);
+                if is_over || quiet_ns > limit_ns {
+                    self.activity = Activity::Running;
+                    behaviour.count(fleet.tally());
+                    tell(&Notice::Stopped(Box::new(fleet.tally().totals())))?;
                 }
             }
             Activity::Draining { expected, limit_ns } => {
@@ -200,7 +255,8 @@ impl Worker {
             }
             Activity::Lingering { until_ns } if now_ns >= until_ns => {
                 self.activity = Activity::Over;
-                tell(&Notice::Done(fleet.tally().totals()))?;
+                behaviour.count(fleet.tally());
+                tell(&Notice::Done(Box::new(fleet.tally().totals())))?;
             }
             Activity::Lingering { .. } => {}
         }
@@ -210,6 +266,31 @@ impl Worker {
     fn fail(&mut self, error: &ClientError) -> Result<(), BenchError> {
         self.activity = Activity::Over;
         tell(&Notice::Failed { reason: error.to_string() })
+    }
+}
+
+impl Play {
+    /// Tells the behaviour what has happened.
+    fn tell(&mut self) {
+        while let Some(happening) = self.fleet.next_happening() {
+            self.behaviour.on_happening(happening, &mut self.fleet);
+            self.told += 1;
+        }
+    }
+
+    /// Tells the behaviour what has happened and what is due, sends what it has the clients say,
+    /// and returns when it is due next.
+    fn act(&mut self) -> Result<Option<u64>, BenchError> {
+        self.tell();
+        let Self { fleet, behaviour, .. } = self;
+        if let Some(due_ns) = behaviour.due_ns() {
+            let now_ns = now_ns();
+            if due_ns <= now_ns {
+                behaviour.on_timer(now_ns, fleet)?;
+            }
+        }
+        fleet.flush();
+        Ok(behaviour.due_ns())
     }
 }
 

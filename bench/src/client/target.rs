@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::tls::Trust;
 use crate::error::BenchError;
 
 /// The server's address and what to ask it for.
@@ -15,18 +16,38 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// Path and query of the WebSocket endpoint.
     pub(crate) path: String,
+    /// Whom to believe over TLS; `None` = without it.
+    pub(crate) tls: Option<Trust>,
+    /// What carries the protocol.
+    pub(crate) transport: Transport,
+}
+
+/// What carries the protocol's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum Transport {
+    /// WebSocket frames.
+    WebSocket,
+    /// The bare TCP stream.
+    Tcp,
 }
 
 impl Target {
-    /// Reads a `ws://` URL and looks up its address.
+    /// Reads a `ws://`, `wss://` or `tcp://` URL and looks up its address. TLS begins with the
+    /// authorities of the system.
     ///
     /// # Errors
     /// `Url` when it is no such URL, `Resolve` when the host has no address.
     pub(crate) fn parse(url: &str) -> Result<Self, BenchError> {
         let fault = |reason| BenchError::Url { url: url.to_owned(), reason };
-        let rest = url
-            .strip_prefix("ws://")
-            .ok_or_else(|| fault("must start with ws:// (TLS is not measured)"))?;
+        let (transport, tls, rest) = if let Some(rest) = url.strip_prefix("tcp://") {
+            (Transport::Tcp, None, rest)
+        } else if let Some(rest) = url.strip_prefix("ws://") {
+            (Transport::WebSocket, None, rest)
+        } else if let Some(rest) = url.strip_prefix("wss://") {
+            (Transport::WebSocket, Some(Trust::Authorities(None)), rest)
+        } else {
+            return Err(fault("must start with ws://, wss:// or tcp://"));
+        };
         let (authority, path) = match rest.find(['/', '?']) {
             Some(end) => rest.split_at(end),
             None => (rest, ""),
@@ -35,19 +56,28 @@ impl Target {
             return Err(fault("needs a host, without a user name"));
         }
         let resolve = |source| BenchError::Resolve { authority: authority.to_owned(), source };
-        let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-        let with_port = if has_port && !authority.ends_with(']') {
-            authority.to_owned()
-        } else {
-            format!("{authority}:80")
-        };
+        let port = if tls.is_some() { 443 } else { 80 };
+        let with_port =
+            if has_port(authority) { authority.to_owned() } else { format!("{authority}:{port}") };
         let mut addresses: Vec<SocketAddr> =
             with_port.to_socket_addrs().map_err(resolve)?.collect();
         // IPv4 first: only there do the source addresses spread.
         addresses.sort_by_key(SocketAddr::is_ipv6);
         let address = addresses.first().copied().ok_or_else(|| fault("has no address"))?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { address, authority: authority.to_owned(), path })
+        Ok(Self { address, authority: authority.to_owned(), path, tls, transport })
+    }
+
+    /// The same, believing others, if it is spoken to over TLS.
+    pub(crate) fn trusting(self, trust: Trust) -> Self {
+        Self { tls: self.tls.map(|_| trust), ..self }
+    }
+
+    /// The name or address that the server's certificate has to be for.
+    pub(crate) fn host(&self) -> &str {
+        let end = self.authority.rfind(':').filter(|_| has_port(&self.authority));
+        let host = self.authority.get(..end.unwrap_or(self.authority.len())).unwrap_or_default();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
     /// The address that subscriber `index` connects from: one of `spread` loopback addresses, so
@@ -62,6 +92,11 @@ impl Target {
     }
 }
 
+fn has_port(authority: &str) -> bool {
+    let port = authority.rsplit(':').next();
+    port.is_some_and(|port| port.parse::<u16>().is_ok()) && !authority.ends_with(']')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +107,9 @@ mod tests {
         assert_eq!(target.address, "127.0.0.1:8000".parse().unwrap());
         assert_eq!(target.authority, "127.0.0.1:8000");
         assert_eq!(target.path, "/connection/websocket?a=b");
+        assert_eq!(target.transport, Transport::WebSocket);
+        let bare = Target::parse("tcp://127.0.0.1:4222").unwrap();
+        assert_eq!((bare.transport, bare.address.port()), (Transport::Tcp, 4222));
     }
 
     #[test]
@@ -81,11 +119,28 @@ mod tests {
         assert_eq!(target.path, "/");
         assert_eq!(Target::parse("ws://[::1]?x").unwrap().path, "/?x");
         assert_eq!(Target::parse("ws://[::1]:90/").unwrap().address.port(), 90);
+        assert_eq!(Target::parse("wss://127.0.0.1").unwrap().address.port(), 443);
+    }
+
+    #[test]
+    fn certificates_are_for_the_host_alone() {
+        let host = |url| Target::parse(url).unwrap().host().to_owned();
+        assert_eq!(host("wss://127.0.0.1:8443/a"), "127.0.0.1");
+        assert_eq!(host("wss://localhost"), "localhost");
+        assert_eq!(host("wss://[::1]:90/"), "::1");
+        assert_eq!(host("wss://[::1]"), "::1");
+    }
+
+    #[test]
+    fn whom_to_believe_matters_over_tls_only() {
+        let tls = |url| Target::parse(url).unwrap().trusting(Trust::Anybody).tls;
+        assert_eq!(tls("wss://127.0.0.1/"), Some(Trust::Anybody));
+        assert_eq!(tls("ws://127.0.0.1/"), None);
     }
 
     #[test]
     fn other_urls_are_refused() {
-        for url in ["wss://a/", "http://a/", "ws://", "ws:///path", "ws://user@127.0.0.1/"] {
+        for url in ["https://a/", "http://a/", "ws://", "ws:///path", "ws://user@127.0.0.1/"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }

@@ -1,4 +1,4 @@
-//! The WebSocket handshake of a client: one request for all connections, one expected answer.
+//! The WebSocket handshake of a client: one key for all connections, one expected answer.
 
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
@@ -9,30 +9,35 @@ use crate::error::ClientError;
 /// More headers than this make an answer malformed.
 const HEADERS_MAX: usize = 64;
 
-/// The upgrade request and the proof that the server must return.
+/// The upgrade request, and the proof that the server must return.
 ///
 /// All connections use the same key: it guards against caches, and there are none here.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    request: Vec<u8>,
+    /// The request behind its path.
+    rest: String,
     accept: String,
 }
 
 impl Upgrade {
-    /// The upgrade for the endpoint of `target`.
-    pub(crate) fn new(target: &Target) -> Self {
+    /// The upgrade for endpoints of `target`.
+    pub(crate) fn new(target: &Target, subprotocol: Option<&str>) -> Self {
         let key = generate_key();
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n",
-            target.path, target.authority
+        let asked = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
+        let rest = format!(
+            " HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{}\r\n",
+            target.authority,
+            asked.unwrap_or_default()
         );
-        Self { request: request.into_bytes(), accept: derive_accept_key(key.as_bytes()) }
+        Self { rest, accept: derive_accept_key(key.as_bytes()) }
     }
 
-    /// What to send first.
-    pub(crate) fn request(&self) -> &[u8] {
-        &self.request
+    /// Appends what to send first, for this path and query.
+    pub(crate) fn append_request(&self, path: &str, output: &mut Vec<u8>) {
+        for part in ["GET ", path, &self.rest] {
+            output.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Length of the server's answer at the start of `bytes`; `None` while it is incomplete.
@@ -67,7 +72,16 @@ mod tests {
     use super::*;
 
     fn upgrade() -> Upgrade {
-        Upgrade::new(&Target::parse("ws://127.0.0.1:8000/connection/websocket").unwrap())
+        Upgrade::new(&Target::parse("ws://127.0.0.1:8000/").unwrap(), Some("mqtt"))
+    }
+
+    #[test]
+    fn a_request_has_the_path_and_the_subprotocol() {
+        let mut request = Vec::new();
+        upgrade().append_request("/sub?id=a", &mut request);
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.starts_with("GET /sub?id=a HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"));
+        assert!(request.ends_with("\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"));
     }
 
     #[test]

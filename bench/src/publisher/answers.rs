@@ -12,6 +12,7 @@ pub(crate) struct Answers {
     schedule: Schedule,
     accepted: AtomicU64,
     refused: Mutex<Refusals>,
+    heard: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -33,6 +34,7 @@ impl Answers {
             schedule,
             accepted: AtomicU64::new(0),
             refused: Mutex::default(),
+            heard: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         }
     }
@@ -64,6 +66,16 @@ impl Answers {
     /// Publications answered either way.
     pub(crate) fn count(&self) -> u64 {
         self.accepted_count() + self.refused().count
+    }
+
+    /// The server has said something, if only what it says to all.
+    pub(crate) fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has.
+    pub(crate) fn heard_count(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// From now on the end of a connection is no fault.

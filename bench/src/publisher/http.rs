@@ -1,24 +1,16 @@
-//! The HTTP API from the caller's side: checking the key, and reading pipelined answers.
+//! An HTTP API from the caller's side: checking the key, and reading pipelined answers.
 
-use std::io::{self, Write};
-use std::net::TcpStream;
-
-use serde::Deserialize;
+use std::io;
 
 use crate::client::inbox::{Inbox, Received};
-use crate::client::protocol::ReplyError;
 use crate::client::target::Target;
+use crate::dialect::HttpApi;
 use crate::error::ClientError;
 use crate::publisher::answers::Answers;
-use crate::publisher::encode::request_head;
+use crate::publisher::halves::{Reader, Writer};
 
 /// More headers than this make an answer malformed.
 const HEADERS_MAX: usize = 64;
-/// How the body of a success begins.
-const RESULT: &[u8] = br#"{"result""#;
-/// A call without effect, to see whether the key is right before the run.
-const CHECK_PATH: &str = "/api/info";
-
 /// One answer of the API.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer<'a> {
@@ -28,25 +20,24 @@ struct Answer<'a> {
     bytes: usize,
 }
 
-#[derive(Deserialize)]
-struct Failure {
-    error: ReplyError,
-}
-
-/// Asks the API something harmless, to see that it is there and accepts the key.
+/// Asks the API something harmless, if it has such a thing, to see that it is there and accepts the
+/// key.
 ///
 /// # Errors
 /// `Api` when it answers with another status than 200.
 pub(crate) fn check(
-    stream: &mut TcpStream,
+    (reader, writer): (&mut Reader, &mut Writer),
     target: &Target,
-    api_key: &str,
+    api: &dyn HttpApi,
 ) -> Result<(), ClientError> {
-    let head = request_head(target, api_key, CHECK_PATH);
-    stream.write_all(format!("{head}2\r\n\r\n{{}}").as_bytes())?;
+    let mut request = Vec::new();
+    if !api.append_check(target, &mut request) {
+        return Ok(());
+    }
+    writer.send(&request)?;
     let (mut inbox, mut scratch, mut status) = (Inbox::default(), Vec::new(), None);
     while status.is_none() {
-        let received = inbox.receive(stream, &mut scratch, |bytes| {
+        let received = inbox.receive(reader, &mut scratch, |bytes| {
             let answer = parse(bytes)?;
             status = answer.as_ref().map(|answer| answer.status);
             Ok(answer.map_or(0, |answer| answer.bytes))
@@ -69,18 +60,19 @@ pub(crate) fn check(
 /// # Errors
 /// When it ends too early, or an answer cannot be understood.
 pub(crate) fn read_answers(
-    mut stream: TcpStream,
+    mut reader: Reader,
     mut publications: impl Iterator<Item = u64>,
+    api: &dyn HttpApi,
     answers: &Answers,
 ) -> Result<(), ClientError> {
     let (mut inbox, mut scratch) = (Inbox::default(), Vec::new());
     loop {
-        let received = inbox.receive(&mut stream, &mut scratch, |bytes| {
+        let received = inbox.receive(&mut reader, &mut scratch, |bytes| {
             let mut taken = 0;
             while let Some(answer) = parse(bytes.get(taken..).unwrap_or_default())? {
                 taken += answer.bytes;
                 let publication = publications.next().unwrap_or(0);
-                match answer.refusal() {
+                match api.refusal(answer.status, answer.body) {
                     None => answers.accept(),
                     Some(reason) => answers.refuse(publication, reason),
                 }
@@ -99,21 +91,6 @@ pub(crate) fn read_answers(
     }
 }
 
-impl Answer<'_> {
-    /// Why the publication was refused; `None` when it was accepted.
-    fn refusal(&self) -> Option<String> {
-        if self.status != 200 {
-            return Some(format!("HTTP status {}", self.status));
-        }
-        if self.body.starts_with(RESULT) {
-            return None;
-        }
-        // The order of keys and spaces are the server's choice: look closer before calling it one.
-        let failure = serde_json::from_slice::<Failure>(self.body).ok()?;
-        Some(format!("{} {}", failure.error.code, failure.error.message))
-    }
-}
-
 /// The first answer in `bytes`, once it is whole.
 fn parse(bytes: &[u8]) -> Result<Option<Answer<'_>>, ClientError> {
     let malformed = || ClientError::Malformed { what: "answer of the HTTP API" };
@@ -127,15 +104,44 @@ fn parse(bytes: &[u8]) -> Result<Option<Answer<'_>>, ClientError> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(malformed()),
     };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("Content-Length"))
-        .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
-        .ok_or_else(malformed)?;
-    let end = start.saturating_add(length);
-    let Some(body) = bytes.get(start..end) else { return Ok(None) };
-    Ok(Some(Answer { status: response.code.unwrap_or(0), body, bytes: end }))
+    let value = |name: &str| {
+        let mut headers = response.headers.iter();
+        headers.find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    };
+    let status = response.code.unwrap_or(0);
+    let rest = bytes.get(start..).unwrap_or_default();
+    if value("Transfer-Encoding").is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
+        let length = chunked_length(rest).map_err(|_| malformed())?;
+        // What is in the chunks is of no interest: the status says it all.
+        return Ok(length.map(|length| Answer { status, body: &[], bytes: start + length }));
+    }
+    let length = match value("Content-Length") {
+        Some(length) => std::str::from_utf8(length).ok().and_then(|length| length.parse().ok()),
+        None => (status == 204).then_some(0_usize),
+    };
+    let length = length.ok_or_else(malformed)?;
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    Ok(Some(Answer { status, body, bytes: start + length }))
+}
+
+/// Length of a chunked body (RFC 9112, section 7.1) without trailers; `None` while it is not whole.
+fn chunked_length(bytes: &[u8]) -> Result<Option<usize>, httparse::InvalidChunkSize> {
+    const LINE_END: usize = 2;
+    let mut start = 0_usize;
+    loop {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let httparse::Status::Complete((head, chunk)) = httparse::parse_chunk_size(rest)? else {
+            return Ok(None);
+        };
+        let chunk = usize::try_from(chunk).unwrap_or(usize::MAX);
+        start = start.saturating_add(head).saturating_add(chunk).saturating_add(LINE_END);
+        if start > bytes.len() {
+            return Ok(None);
+        }
+        if chunk == 0 {
+            return Ok(Some(start));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,20 +155,26 @@ mod tests {
     #[test]
     fn pipelined_answers_come_apart_wherever_they_are_cut() {
         let first = parse(TWO).unwrap().unwrap();
-        assert_eq!(first.refusal(), None);
+        assert_eq!((first.status, first.body), (200, b"{\"result\":{}}".as_slice()));
         let rest = &TWO[first.bytes..];
-        assert_eq!(parse(rest).unwrap().unwrap().refusal().unwrap(), "102 unknown channel");
+        let second = parse(rest).unwrap().unwrap();
+        assert_eq!(second.bytes, rest.len());
+        assert!(second.body.ends_with(b"\"unknown channel\"}}"));
         for end in 0..rest.len() {
             assert_eq!(parse(&rest[..end]).unwrap(), None, "cut at {end}");
         }
     }
 
     #[test]
-    fn refusals_say_what_the_server_said() {
-        let body = br#"{"error":{"code":102,"message":"unknown channel"}}"#;
-        let answer = |status, body| Answer { status, body, bytes: 0 };
-        assert_eq!(answer(200, body).refusal().unwrap(), "102 unknown channel");
-        assert_eq!(answer(503, b"").refusal().unwrap(), "HTTP status 503");
-        assert_eq!(answer(200, br#"{ "result": {} }"#).refusal(), None);
+    fn chunked_and_empty_answers_have_an_end() {
+        let chunked = b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        for end in 0..chunked.len() {
+            assert_eq!(parse(&chunked[..end]).unwrap(), None, "cut at {end}");
+        }
+        let followed = [chunked.as_slice(), b"HTTP"].concat();
+        assert_eq!(parse(&followed).unwrap().unwrap().bytes, chunked.len());
+        let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
+        assert_eq!(parse(empty).unwrap().unwrap().bytes, empty.len());
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 }

@@ -3,25 +3,31 @@
 //! never delays the next publication.
 
 pub(crate) mod answers;
-pub(crate) mod encode;
+pub(crate) mod halves;
 pub(crate) mod http;
+pub(crate) mod link;
 pub(crate) mod schedule;
-pub(crate) mod websocket;
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::client::frames;
+use crate::client::line::Wrapping;
 use crate::client::target::Target;
+use crate::client::tls::Tls;
 use crate::clock::{now_ns, sleep_until};
+use crate::dialect::{Dialect, Need, Settings, Topic};
 use crate::error::{BenchError, ClientError};
 use crate::histogram::TimeHistogram;
-use crate::payload::{PayloadMaker, Stamp};
+use crate::payload::{BACKEND, PayloadMaker, Stamp};
+use crate::procfs::CpuTime;
 use crate::publisher::answers::Answers;
-use crate::publisher::encode::Encoder;
+use crate::publisher::halves::Writer;
 use crate::publisher::schedule::Schedule;
+use crate::timeline::Timeline;
 
 /// Publications written at once when several are due.
 const BATCH_MAX: usize = 512;
@@ -33,12 +39,12 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(10);
 
 /// What to publish, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Where to.
     pub(crate) target: Target,
-    /// Over HTTP with this key, or over WebSocket.
-    pub(crate) api_key: Option<String>,
+    /// What is spoken there: the dialect's HTTP API if the settings ask for it, or a client.
+    pub(crate) settings: Settings,
     /// Number of the run, which its messages carry.
     pub(crate) run: u32,
     /// When, and on which topics.
@@ -56,15 +62,24 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     plan: Plan,
-    encoder: Encoder,
+    dialect: Arc<dyn Dialect>,
+    wrapping: Wrapping,
+    /// The buffers in which a publication is made.
+    payload: Vec<u8>,
+    message: Vec<u8>,
     links: Vec<Link>,
     answers: Arc<Answers>,
+    is_stopped: Arc<AtomicBool>,
 }
+
+/// Ends the publishing of a publisher before its schedule does.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopper(Arc<AtomicBool>);
 
 /// One connection, the bytes about to be written on it, and the thread that reads from it.
 #[derive(Debug)]
 struct Link {
-    writer: Arc<Mutex<TcpStream>>,
+    writer: Arc<Mutex<Writer>>,
     batch: Vec<u8>,
     reader: JoinHandle<Result<(), ClientError>>,
 }
@@ -76,33 +91,57 @@ pub(crate) struct Sent {
     pub(crate) count: u64,
     /// How much later than intended.
     pub(crate) lag: TimeHistogram,
+    /// The same by time, of the measured part.
+    pub(crate) timeline: Timeline,
+    /// CPU time of this thread; 100 is one core.
+    pub(crate) cpu_percent: f64,
 }
 
 impl Publisher {
     /// Connects, and sees that it may publish.
     ///
     /// # Errors
-    /// `Publish` when the server cannot be reached or refuses the client or the key.
+    /// `Publish` when the server cannot be reached or refuses the client or the key, and see
+    /// [`Tls::new`].
     pub(crate) fn open(plan: Plan) -> Result<Self, BenchError> {
-        let encoder = Encoder::new(&plan.target, plan.api_key.as_deref(), &plan.topic_prefix);
+        let dialect: Arc<dyn Dialect> = Arc::from(plan.settings.dialect());
+        if dialect.http().is_none() {
+            let needs = [Need::ClientsPublish];
+            dialect.capabilities().require(plan.settings.protocol, &needs)?;
+        }
+        let wrapping = Wrapping::new(plan.target.transport, dialect.as_ref());
         let answers = Arc::new(Answers::new(plan.schedule));
-        let links: Result<_, _> =
-            (0..plan.connections).map(|index| open_link(&plan, index, &answers)).collect();
+        let tls = Tls::new(&plan.target)?;
+        let links: Result<_, _> = (0..plan.connections)
+            .map(|index| open_link(&plan, tls.as_ref(), &dialect, index, &answers))
+            .collect();
         let links = links.map_err(BenchError::Publish)?;
-        Ok(Self { plan, encoder, links, answers })
+        let (payload, message) = (Vec::new(), Vec::new());
+        let is_stopped = Arc::default();
+        Ok(Self { plan, dialect, wrapping, payload, message, links, answers, is_stopped })
     }
 
-    /// Publishes everything; the first publication is due at `start_ns`.
+    /// Ends a run whose length nobody knows when it begins.
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.is_stopped))
+    }
+
+    /// Publishes everything, or until it is stopped; the first publication is due at `start_ns`.
+    /// The measured part begins at `measure_from_ns`.
     ///
     /// # Errors
     /// `Publish` when a connection fails or takes no bytes for 30 s.
-    pub(crate) fn run(&mut self, start_ns: u64) -> Result<Sent, BenchError> {
+    pub(crate) fn run(&mut self, start_ns: u64, measure_from_ns: u64) -> Result<Sent, BenchError> {
         // Without this the kernel may wake a sleeper 50 µs late; failing is no harm but that.
         let _ = nix::sys::prctl::set_timerslack(1);
         let schedule = self.plan.schedule;
         let mut lag = TimeHistogram::new()?;
+        let mut timeline = Timeline::idle();
+        timeline.start(measure_from_ns);
         let mut next = 0;
-        while next < schedule.count() {
+        sleep_until(start_ns);
+        let (cpu_from, from_ns) = (CpuTime::of_this_thread(), now_ns());
+        while next < schedule.count() && !self.is_stopped.load(Ordering::Relaxed) {
             sleep_until(schedule.due_ns(start_ns, next));
             let now_ns = now_ns();
             for _ in 0..BATCH_MAX {
@@ -111,36 +150,41 @@ impl Publisher {
                     break;
                 }
                 lag.record(now_ns - due_ns);
+                timeline.record(due_ns, now_ns);
                 self.append(next, due_ns);
                 next += 1;
             }
             self.write().map_err(BenchError::Publish)?;
         }
-        Ok(Sent { count: next, lag })
+        let spent_ns = CpuTime::of_this_thread().since(&cpu_from);
+        let cpu_percent = 100.0 * spent_ns as f64 / (now_ns() - from_ns).max(1) as f64;
+        Ok(Sent { count: next, lag, timeline, cpu_percent })
+    }
+
+    /// When it publishes what.
+    pub(crate) fn schedule(&self) -> Schedule {
+        self.plan.schedule
     }
 
     /// Waits until every one of `sent` publications is answered, or none was for `limit`.
     pub(crate) fn wait_for_answers(&self, sent: u64, limit: Duration) {
-        let (mut seen, mut quiet) = (self.answers.count(), Duration::ZERO);
-        while seen < sent && quiet < limit && !self.has_lost_all_links() {
-            thread::sleep(TICK);
-            let count = self.answers.count();
-            quiet = if count == seen { quiet + TICK } else { Duration::ZERO };
-            seen = count;
-        }
+        self.wait(limit, || self.answers.count(), |answered| answered >= sent);
     }
 
-    /// Closes all connections and returns the answers.
+    /// Closes all connections and returns the answers. A client takes its leave and reads on until
+    /// the server has closed, or said nothing for `limit`: a connection dropped with something
+    /// unread is reset, and what the server has not read by then is lost.
     ///
     /// # Errors
     /// `Publish` when a connection had failed before.
-    pub(crate) fn close(self) -> Result<Arc<Answers>, BenchError> {
+    pub(crate) fn close(self, limit: Duration) -> Result<Arc<Answers>, BenchError> {
         self.answers.end();
+        if self.dialect.http().is_none() {
+            self.links.iter().for_each(|link| link.take_leave(&self.wrapping));
+            self.wait(limit, || self.answers.heard_count(), |_| false);
+        }
         for link in self.links {
-            // Already closed is as good.
-            let writer = link.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = writer.shutdown(Shutdown::Both);
-            drop(writer);
+            link.writer().shut_down();
             let outcome = link.reader.join().map_err(|_| BenchError::PublisherLost)?;
             outcome.map_err(BenchError::Publish)?;
         }
@@ -148,21 +192,43 @@ impl Publisher {
     }
 
     fn append(&mut self, publication: u64, intended_ns: u64) {
-        let (topic, sequence) = self.plan.schedule.place(publication);
-        let stamp = Stamp { run: self.plan.run, topic, sequence, intended_ns };
-        let payload = &self.plan.payload;
-        if let Some(link) = self.links.get_mut((topic % self.plan.connections) as usize) {
-            let data = |body: &mut Vec<u8>| payload.append(stamp, body);
-            self.encoder.append(publication, topic, data, &mut link.batch);
+        let Self { plan, dialect, wrapping, payload, message, links, answers, .. } = self;
+        let (topic, sequence) = plan.schedule.place(publication);
+        let Some(link) = links.get_mut((topic % plan.connections) as usize) else { return };
+        let stamp = Stamp { run: plan.run, topic, publisher: BACKEND, sequence, intended_ns };
+        payload.clear();
+        plan.payload.append(stamp, payload);
+        let name = format!("{}{topic}", plan.topic_prefix);
+        let topic = Topic { name: &name, index: topic };
+        if let Some(api) = dialect.http() {
+            return api.append_publish(&plan.target, topic, payload, &mut link.batch);
+        }
+        message.clear();
+        dialect.append_publish(link::request_of(publication), topic, payload, message);
+        wrapping.append(message, &mut link.batch);
+        if !dialect.capabilities().answers_publications {
+            answers.accept();
         }
     }
 
     fn write(&mut self) -> Result<(), ClientError> {
         for link in self.links.iter_mut().filter(|link| !link.batch.is_empty()) {
-            link.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&link.batch)?;
+            link.writer().send(&link.batch)?;
             link.batch.clear();
         }
         Ok(())
+    }
+
+    /// Waits until `is_enough` of what `progress` counts, it has stood still for `limit`, or all
+    /// connections have ended.
+    fn wait(&self, limit: Duration, progress: impl Fn() -> u64, is_enough: impl Fn(u64) -> bool) {
+        let (mut seen, mut quiet) = (progress(), Duration::ZERO);
+        while !is_enough(seen) && quiet < limit && !self.has_lost_all_links() {
+            thread::sleep(TICK);
+            let count = progress();
+            quiet = if count == seen { quiet + TICK } else { Duration::ZERO };
+            seen = count;
+        }
     }
 
     fn has_lost_all_links(&self) -> bool {
@@ -170,29 +236,72 @@ impl Publisher {
     }
 }
 
-fn open_link(plan: &Plan, index: u32, answers: &Arc<Answers>) -> Result<Link, ClientError> {
-    let mut stream = TcpStream::connect(plan.target.address)?;
+impl Link {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the server that nothing more comes. Who is gone need not be told.
+    fn take_leave(&self, wrapping: &Wrapping) {
+        let mut writer = self.writer();
+        if wrapping.is_websocket() {
+            let mut close = Vec::new();
+            frames::append_close(&mut close);
+            let _ = writer.send(&close);
+        } else {
+            let _ = writer.end();
+        }
+    }
+}
+
+impl Stopper {
+    /// What is due after this is not published.
+    pub(crate) fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn open_link(
+    plan: &Plan,
+    tls: Option<&Tls>,
+    dialect: &Arc<dyn Dialect>,
+    index: u32,
+    answers: &Arc<Answers>,
+) -> Result<Link, ClientError> {
+    let stream = TcpStream::connect(plan.target.address)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(JOIN_TIMEOUT))?;
-    let inbox = match &plan.api_key {
-        Some(key) => http::check(&mut stream, &plan.target, key).map(|()| None)?,
-        None => Some(websocket::join(&mut stream, &plan.target)?),
+    let (mut reader, mut writer) = halves::open(stream, tls)?;
+    let halves = (&mut reader, &mut writer);
+    let ear = match dialect.http() {
+        Some(api) => http::check(halves, &plan.target, api).map(|()| None)?,
+        None => Some(link::join(halves, &plan.target, dialect.as_ref())?),
     };
-    stream.set_read_timeout(None)?;
-    let writer = Arc::new(Mutex::new(stream.try_clone()?));
-    let answers = Arc::clone(answers);
-    let reader = match inbox {
+    writer.set_read_timeout(None)?;
+    let writer = Arc::new(Mutex::new(writer));
+    let (answers, dialect) = (Arc::clone(answers), Arc::clone(dialect));
+    let thread = match ear {
         None => {
             let (schedule, connections) = (plan.schedule, plan.connections);
             let publications = (0..schedule.count())
                 .filter(move |&publication| schedule.place(publication).0 % connections == index);
-            thread::spawn(move || http::read_answers(stream, publications, &answers))
+            thread::spawn(move || match dialect.http() {
+                Some(api) => http::read_answers(reader, publications, api, &answers),
+                None => Ok(()),
+            })
         }
-        Some(inbox) => {
-            let writer = Arc::clone(&writer);
-            thread::spawn(move || websocket::read_answers(stream, inbox, &writer, &answers))
+        Some(ear) => {
+            let pongs = Arc::clone(&writer);
+            let wrapping = Wrapping::new(plan.target.transport, dialect.as_ref());
+            thread::spawn(move || {
+                link::read_answers(reader, ear, wrapping, dialect.as_ref(), &pongs, &answers)
+            })
         }
     };
-    Ok(Link { writer, batch: Vec::new(), reader })
+    Ok(Link { writer, batch: Vec::new(), reader: thread })
 }
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

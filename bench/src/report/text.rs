@@ -3,116 +3,158 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use crate::histogram::Percentiles;
-use crate::report::{Report, Scenario, Server};
+use crate::report::counts::Counts;
+use crate::report::figure::{Better, Figure, Unit};
+use crate::report::outcome::{Outcome, Parameters};
 
-/// A generator process this busy, in percent of a core, delays what it measures.
-const BUSY_PERCENT: f64 = 90.0;
-/// Publications this late distort the run, in microseconds.
-const LATE_US: f64 = 50_000.0;
-
-/// Writes the report as text.
+/// Writes the outcome as text.
 ///
 /// # Errors
 /// When `output` fails.
-pub(super) fn write(report: &Report, output: &mut impl Write) -> io::Result<()> {
-    write_heading(report, output)?;
-    if report.scenario == Scenario::Fanout {
-        write_traffic(report, output)?;
+pub(super) fn write(outcome: &Outcome, output: &mut impl Write) -> io::Result<()> {
+    let version = outcome.server.version_or_unknown();
+    writeln!(output, "{}, server version {version}, {}\n", outcome.scenario, outcome.started)?;
+    row(output, "load", &parameters(&outcome.parameters))?;
+    write_counts(&outcome.counts, output)?;
+    if !outcome.latencies.is_empty() {
+        writeln!(output)?;
+        write_latencies(outcome, output)?;
     }
-    let connections = &report.connections;
-    let pings = connections.pings_answered;
-    row(output, "connections", &format!("lost {}, pings answered {pings}", connections.lost))?;
-    write_reasons(output, &connections.lost_by_reason)?;
-    if let Some(server) = &report.server {
-        write_server(server, output)?;
-    }
-    let busy = &report.generator.subscribers_cpu_percent;
-    let busy: Vec<String> = busy.iter().map(|percent| format!("{percent:.1} %")).collect();
-    let publisher = report.generator.publisher_cpu_percent;
-    let generator =
-        format!("subscribers {} of a core, publisher {publisher:.1} %", busy.join(", "));
-    row(output, "generator", &generator)?;
-    let machine = &report.machine;
-    let cores = machine.cores;
-    let text =
-        format!("{}, {cores} cores, {}, {}", machine.processor, machine.kernel, machine.host);
-    row(output, "machine", &text)?;
-    write_verdict(report, output)
-}
-
-fn write_heading(report: &Report, output: &mut impl Write) -> io::Result<()> {
-    let load = &report.load;
-    let (subscribers, topics) =
-        (counted(load.subscribers, "subscriber"), counted(load.topics, "topic"));
-    let seconds = load.seconds;
-    let version = report.server_version.as_deref().unwrap_or("unknown");
-    writeln!(output, "{}, server version {version}\n", report.scenario)?;
-    let text = match report.scenario {
-        Scenario::Idle => format!("{subscribers} of {topics}, for {seconds} s"),
-        Scenario::Fanout => format!(
-            "{subscribers} of {topics}, {}/s of {} B over {}, for {seconds} s",
-            load.rate_per_second, load.size_bytes, load.publish_over,
-        ),
-    };
-    row(output, "load", &text)
-}
-
-fn write_traffic(report: &Report, output: &mut impl Write) -> io::Result<()> {
-    let publications = &report.publications;
-    let text = format!(
-        "sent {}, accepted {}, refused {}, unanswered {}",
-        publications.sent, publications.accepted, publications.refused, publications.unanswered
-    );
-    row(output, "publications", &text)?;
-    write_reasons(output, &publications.refused_by_reason)?;
-    let lag = &publications.lag;
-    let text = format!("p50 {}, p99 {}, max {}", ms(lag.p50_us), ms(lag.p99_us), ms(lag.max_us));
-    row(output, "sent late by", &text)?;
-    let deliveries = &report.deliveries;
-    let text = format!(
-        "expected {}, received {}, lost {}, duplicated {}, out of order {}, misrouted {}",
-        deliveries.expected,
-        deliveries.received,
-        deliveries.lost,
-        deliveries.duplicated,
-        deliveries.out_of_order,
-        deliveries.misrouted
-    );
-    row(output, "deliveries", &text)?;
-    let (count, rate) = (deliveries.measured, deliveries.measured_per_second);
-    row(output, "measured", &format!("{count} deliveries, {rate:.0} per second"))?;
-    row(output, "latency", &latency_text(&report.latency))
-}
-
-fn write_server(server: &Server, output: &mut impl Write) -> io::Result<()> {
-    let cost = server.cpu_us_per_delivery;
-    let cost = cost.map_or_else(String::new, |us| format!("{us:.2} µs per delivery, "));
-    row(output, "server CPU", &format!("{cost}{:.2} % of a core", server.cpu_percent))?;
-    let text = format!(
-        "{} before, {} connected, {} peak, {} after: {:.0} B per connection",
-        mib(server.rss_before_bytes),
-        mib(server.rss_connected_bytes),
-        mib(server.rss_peak_bytes),
-        mib(server.rss_after_bytes),
-        server.rss_bytes_per_connection
-    );
-    row(output, "server memory", &text)
-}
-
-fn write_verdict(report: &Report, output: &mut impl Write) -> io::Result<()> {
     writeln!(output)?;
-    let busiest = report.generator.subscribers_cpu_percent.iter().copied().fold(0.0, f64::max);
-    if busiest > BUSY_PERCENT {
-        writeln!(output, "warning: the generator was saturated, latencies include its own delay")?;
+    write_figures(&outcome.figures, output)?;
+    writeln!(output)?;
+    row(output, "server", &server(outcome))?;
+    let cores = &outcome.machine.generator_cores;
+    row(output, "generator", &format!("{}; on cores {cores}", outcome.tool.show()))?;
+    row(output, "machine", &outcome.machine.show())?;
+    writeln!(output)?;
+    if let Some(warning) = outcome.saturation.warning() {
+        writeln!(output, "WARNING: {warning}")?;
     }
-    if report.publications.lag.max_us > LATE_US {
-        writeln!(output, "warning: the publisher could not keep to its schedule")?;
-    }
-    if report.is_clean() {
+    if outcome.is_clean {
         return writeln!(output, "clean");
     }
-    writeln!(output, "FAULTY: {}", report.faults.join(", "))
+    writeln!(output, "FAULTY: {}", outcome.faults.join(", "))
+}
+
+/// Parameters in one line: `subscribers 100, topics 1`.
+pub(super) fn parameters(parameters: &Parameters) -> String {
+    let pairs = parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value)));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+/// A parameter's value without the quotes of JSON.
+pub(super) fn parameter(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        // The shortest form: 50, not 50.0.
+        Value::Number(number) => number.as_f64().unwrap_or_default().to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Counts of publications, deliveries and connections, each with its name.
+pub(super) fn count_rows(counts: &Counts) -> [(&'static str, Vec<(&'static str, u64)>); 3] {
+    let publications = vec![
+        ("sent", counts.published),
+        ("accepted", counts.accepted),
+        ("refused", counts.refused_count()),
+        ("unanswered", counts.unanswered),
+    ];
+    let deliveries = vec![
+        ("expected", counts.expected),
+        ("received", counts.delivered),
+        ("lost", counts.lost),
+        ("too many", counts.surplus),
+        ("duplicated", counts.duplicated),
+        ("out of order", counts.out_of_order),
+        ("misrouted", counts.misrouted),
+    ];
+    let connections = vec![("lost", counts.disconnected_count()), ("pings answered", counts.pings)];
+    [("publications", publications), ("deliveries", deliveries), ("connections", connections)]
+}
+
+/// The server in one line.
+pub(super) fn server(outcome: &Outcome) -> String {
+    let server = &outcome.server;
+    let Some(pid) = server.pid else { return "not watched (no --server-pid)".to_owned() };
+    let (command, threads, cores) = (server.command.join(" "), server.threads, &server.cores);
+    let version = server.version_or_unknown();
+    format!("version {version}: {command} (pid {pid}, {threads} threads, on cores {cores})")
+}
+
+fn write_counts(counts: &Counts, output: &mut impl Write) -> io::Result<()> {
+    for (name, values) in count_rows(counts) {
+        // What a scenario does not do is not worth a line; connections always are.
+        if name != "connections" && values.iter().all(|(_, count)| *count == 0) {
+            continue;
+        }
+        let values = values.iter().map(|(what, count)| {
+            let count = Unit::Count.show(*count as f64);
+            format!("{what} {count}")
+        });
+        row(output, name, &values.collect::<Vec<_>>().join(", "))?;
+        match name {
+            "publications" => write_reasons(output, &counts.refused)?,
+            "connections" => write_reasons(output, &counts.disconnected)?,
+            _ => {}
+        }
+    }
+    for (name, count) in &counts.other {
+        row(output, name, &Unit::Count.show(*count as f64))?;
+    }
+    Ok(())
+}
+
+fn write_latencies(outcome: &Outcome, output: &mut impl Write) -> io::Result<()> {
+    let width =
+        outcome.latencies.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(14);
+    write!(output, "  {:<width$}", "milliseconds")?;
+    for (name, _) in columns(&Percentiles::default()) {
+        write!(output, " {name:>9}")?;
+    }
+    writeln!(output)?;
+    for (name, latency) in &outcome.latencies {
+        write!(output, "  {name:<width$}")?;
+        for (_, time_us) in columns(&latency.percentiles) {
+            write!(output, " {:>9.2}", time_us / 1e3)?;
+        }
+        writeln!(output)?;
+    }
+    Ok(())
+}
+
+/// What a table shows of a distribution: names, and times in microseconds.
+pub(super) fn columns(times: &Percentiles) -> [(&'static str, f64); 7] {
+    [
+        ("min", times.min_us),
+        ("p50", times.p50_us),
+        ("p90", times.p90_us),
+        ("p99", times.p99_us),
+        ("p99.9", times.p99_9_us),
+        ("p99.99", times.p99_99_us),
+        ("max", times.max_us),
+    ]
+}
+
+fn write_figures(figures: &[Figure], output: &mut impl Write) -> io::Result<()> {
+    let width = figures.iter().map(|figure| figure.title().chars().count()).max().unwrap_or(0);
+    for figure in figures {
+        let value = figure.unit.show(figure.value);
+        let goal = goal(figure).map_or_else(String::new, |goal| format!("   {goal}"));
+        writeln!(output, "  {:<width$}  {value:>16}{goal}", figure.title())?;
+    }
+    Ok(())
+}
+
+/// A figure's goal in words, if it has one.
+pub(super) fn goal(figure: &Figure) -> Option<String> {
+    let sign = if figure.better == Better::Higher { '≥' } else { '≤' };
+    let verdict = if figure.is_goal_met()? { "met" } else { "MISSED" };
+    Some(format!("goal {sign} {}: {verdict}", figure.unit.show(figure.goal?)))
 }
 
 fn write_reasons(output: &mut impl Write, reasons: &BTreeMap<String, u64>) -> io::Result<()> {
@@ -121,29 +163,4 @@ fn write_reasons(output: &mut impl Write, reasons: &BTreeMap<String, u64>) -> io
 
 fn row(output: &mut impl Write, name: &str, text: &str) -> io::Result<()> {
     writeln!(output, "  {name:<14} {text}")
-}
-
-fn latency_text(latency: &Percentiles) -> String {
-    format!(
-        "min {}, p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-        ms(latency.min_us),
-        ms(latency.p50_us),
-        ms(latency.p90_us),
-        ms(latency.p99_us),
-        ms(latency.p99_9_us),
-        ms(latency.max_us)
-    )
-}
-
-fn counted(count: u32, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
-fn ms(time_us: f64) -> String {
-    format!("{:.2} ms", time_us / 1_000.0)
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -29,7 +29,7 @@ impl Crew {
         let mut crew = Self { workers: Vec::new(), notices };
         for (index, assignment) in assignments.iter().enumerate() {
             crew.workers.push(spawn(index, sender.clone())?);
-            crew.order(index, &Order::Open(assignment.clone()))?;
+            crew.order(index, &Order::Open(Box::new(assignment.clone())))?;
         }
         Ok(crew)
     }

@@ -1,10 +1,11 @@
-//! A broker just large enough to be measured: connect, subscribe, publish, a ping for everybody,
-//! the HTTP publish call, and one fault on request. A thread per connection, nothing is fast.
+//! A broker just large enough to be measured: connect, subscribe, unsubscribe, publish, a ping for
+//! everybody, the HTTP publish call, and one fault on request. A thread per connection, nothing is
+//! fast.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -14,8 +15,10 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// The API key it accepts.
 pub(crate) const API_KEY: &str = "open-sesame";
-/// The publication, counted from 0 over all topics, at which the fault strikes.
+/// The publication, counted from 0 over all topics, that is refused or not answered.
 const FAULTY_PUBLICATION: u64 = 3;
+/// A delivery fault strikes, once, a subscriber who has heard so many publications.
+const HEARD_BEFORE: u64 = 2;
 
 /// What it does wrong, to the first subscriber of the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,14 @@ pub(crate) enum Fault {
     Mute,
     /// Every subscription is refused.
     RefuseSubscriptions,
+    /// Every subscription is answered after its first publication.
+    Hasty,
+    /// Every end of a subscription is answered and ignored.
+    Clinging,
+    /// What a topic's returning subscribers have missed is gone.
+    Forget,
+    /// The last publication before what returning subscribers have missed comes again.
+    RecoverTwice,
 }
 
 type Writer = Arc<Mutex<TcpStream>>;
@@ -48,9 +59,20 @@ pub(crate) struct TinyServer {
     state: Arc<State>,
 }
 
+#[derive(Default)]
+struct Topic {
+    /// Each with the number of publications that it has heard.
+    subscribers: Vec<(Writer, u64)>,
+    /// All publications; the first has offset 1.
+    history: Vec<Value>,
+}
+
 struct State {
     fault: Fault,
-    subscribers: Mutex<BTreeMap<String, Vec<Writer>>>,
+    topics: Mutex<BTreeMap<String, Topic>>,
+    has_struck: AtomicBool,
+    /// Answers to subscriptions that wait for a publication on their topic.
+    late_answers: Mutex<Vec<(String, Writer, String)>>,
     /// A delivery that waits for the next one to overtake it.
     held: Mutex<Option<(Writer, String)>>,
     publications: AtomicU64,
@@ -64,7 +86,9 @@ impl TinyServer {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             fault,
-            subscribers: Mutex::default(),
+            topics: Mutex::default(),
+            has_struck: AtomicBool::new(false),
+            late_answers: Mutex::default(),
             held: Mutex::default(),
             publications: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
@@ -77,6 +101,12 @@ impl TinyServer {
             }
         });
         Self { address, state }
+    }
+
+    /// Where it listens.
+    #[allow(dead_code, reason = "not every test looks for it")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its WebSocket address.
@@ -104,10 +134,8 @@ fn serve_client(stream: TcpStream, state: &Arc<State>) {
     let mut socket = tungstenite::accept(stream).unwrap();
     while let Ok(message) = socket.read() {
         let Ok(text) = message.to_text() else { continue };
-        let replies: Vec<String> =
-            text.lines().filter_map(|line| answer(line, &writer, state)).collect();
-        if !replies.is_empty() {
-            send(&writer, &replies.join("\n"));
+        for reply in text.lines().filter_map(|line| answer(line, &writer, state)) {
+            send(&writer, &reply);
         }
     }
 }
@@ -130,10 +158,21 @@ fn answer(line: &str, writer: &Writer, state: &State) -> Option<String> {
             let error = json!({"code": 103, "message": "permission denied"});
             return Some(json!({"id": id, "error": error}).to_string());
         }
-        let topic = subscribe["channel"].as_str().unwrap().to_owned();
-        let mut subscribers = state.subscribers.lock().unwrap();
-        subscribers.entry(topic).or_default().push(Arc::clone(writer));
-        return Some(format!("{}\n{{}}", json!({"id": id, "subscribe": {}})));
+        state.subscribe(id, subscribe, writer);
+        return None;
+    }
+    if let Some(unsubscribe) = command.get("unsubscribe") {
+        let mut topics = state.topics.lock().unwrap();
+        let topic = topics.get_mut(unsubscribe["channel"].as_str().unwrap()).unwrap();
+        if state.fault != Fault::Clinging {
+            topic.subscribers.retain(|(other, _)| !Arc::ptr_eq(other, writer));
+        }
+        return Some(json!({"id": id, "unsubscribe": {}}).to_string());
+    }
+    for question in ["history", "presence"] {
+        if command.get(question).is_some() {
+            return Some(json!({"id": id, question: {}}).to_string());
+        }
     }
     match state.publish(&command["publish"])? {
         Ok(()) => Some(json!({"id": id, "publish": {}}).to_string()),
@@ -183,6 +222,31 @@ fn read_request(lines: &mut impl BufRead) -> Option<(String, String, Vec<u8>)> {
 }
 
 impl State {
+    /// Answers while nothing is published, so that nothing comes before what was missed.
+    fn subscribe(&self, id: &Value, request: &Value, writer: &Writer) {
+        let mut topics = self.topics.lock().unwrap();
+        let topic = topics.entry(request["channel"].as_str().unwrap().to_owned()).or_default();
+        let mut result = json!({"epoch": "e", "offset": topic.history.len()});
+        if request["recover"] == true {
+            let heard = usize::try_from(request["offset"].as_u64().unwrap()).unwrap();
+            let again = usize::from(self.fault == Fault::RecoverTwice);
+            let heard = heard.saturating_sub(again);
+            result["was_recovering"] = true.into();
+            if self.fault != Fault::Forget {
+                result["recovered"] = true.into();
+                result["publications"] = topic.history[heard..].into();
+            }
+        }
+        topic.subscribers.push((Arc::clone(writer), 0));
+        let reply = format!("{}\n{{}}", json!({"id": id, "subscribe": result}));
+        if self.fault == Fault::Hasty {
+            let name = request["channel"].as_str().unwrap().to_owned();
+            self.late_answers.lock().unwrap().push((name, Arc::clone(writer), reply));
+        } else {
+            send(writer, &reply);
+        }
+    }
+
     /// What the publisher is told; `None` = nothing.
     fn publish(&self, request: &Value) -> Option<Result<(), Value>> {
         let topic = request["channel"].as_str().unwrap();
@@ -191,11 +255,22 @@ impl State {
         if self.fault == Fault::RefuseAll || is_struck && self.fault == Fault::Refuse {
             return Some(Err(json!({"code": 111, "message": "too many requests"})));
         }
-        let push = json!({"push": {"channel": topic, "pub": {"data": request["data"]}}});
-        let subscribers = self.subscribers.lock().unwrap();
-        for (index, writer) in subscribers.get(topic).into_iter().flatten().enumerate() {
-            let fault = if is_struck && index == 0 { self.fault } else { Fault::None };
+        let name = topic;
+        let mut topics = self.topics.lock().unwrap();
+        let topic = topics.entry(name.to_owned()).or_default();
+        let publication = json!({"data": request["data"], "offset": topic.history.len() + 1});
+        let push = json!({"push": {"channel": name, "pub": publication}});
+        topic.history.push(publication);
+        for (index, (writer, heard)) in topic.subscribers.iter_mut().enumerate() {
+            *heard += 1;
+            let may_strike = index == 0 && *heard > HEARD_BEFORE;
+            let strikes = may_strike && !self.has_struck.swap(true, Ordering::SeqCst);
+            let fault = if strikes { self.fault } else { Fault::None };
             self.deliver(writer, push.to_string(), fault);
+        }
+        let mut late = self.late_answers.lock().unwrap();
+        for (_, writer, reply) in late.extract_if(.., |(waiting, ..)| waiting == name) {
+            send(&writer, &reply);
         }
         (!(is_struck && self.fault == Fault::Mute)).then_some(Ok(()))
     }
@@ -213,6 +288,10 @@ impl State {
             | Fault::Refuse
             | Fault::RefuseAll
             | Fault::RefuseSubscriptions
+            | Fault::Forget
+            | Fault::RecoverTwice
+            | Fault::Hasty
+            | Fault::Clinging
             | Fault::Mute => {}
         }
         send(writer, &push);

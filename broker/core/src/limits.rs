@@ -46,6 +46,9 @@ pub const ONCE_TEXT_BYTES_MAX: usize = 255;
 /// (106). Their answers may be large, and are kept until the whole call is answered.
 pub const BATCH_SURVEYS_MAX: usize = 16;
 
+/// Lines of a feed that are published by one call; the rest of them wait until it is answered.
+pub const FEED_LINES_MAX: usize = 1024;
+
 /// What a publication costs in a history beside its payload: entries, counters, allocator.
 pub const PUBLICATION_COST_BYTES: usize = 192;
 

@@ -133,6 +133,12 @@ struct SettingFlags {
     /// Number of shards (server.shards); 0 = one per usable core
     #[arg(long, value_name = "N")]
     shards: Option<String>,
+    /// Speak TLS where clients and backends connect, with this certificate (server.tls.cert_file)
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The certificate's private key (server.tls.key_file)
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// Least severe events to log (log.level): off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -296,6 +302,8 @@ impl SettingFlags {
         let special = [
             setting("--listen", "server.address", self.listen.as_ref()),
             setting("--shards", "server.shards", self.shards.as_ref()),
+            setting("--tls-cert", "server.tls.cert_file", self.tls_cert.as_ref()),
+            setting("--tls-key", "server.tls.key_file", self.tls_key.as_ref()),
             setting("--log-level", "log.level", self.log_level.as_ref()),
             setting("--log-format", "log.format", self.log_format.as_ref()),
         ];

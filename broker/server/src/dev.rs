@@ -8,7 +8,7 @@ use rand::distr::Alphanumeric;
 
 use crate::client::DEFAULT_URL;
 use crate::config::{AdminConfig, ServerConfig};
-use crate::node::Started;
+use crate::node::{Started, Transport};
 
 const API_KEY_BYTES: usize = 32;
 
@@ -75,9 +75,13 @@ fn random_api_key() -> String {
 
 /// What to print once the broker runs: its addresses, and lines that can be pasted.
 pub(crate) fn welcome(started: &Started, api_key: Option<&str>) -> String {
-    let Started { address, admin, shards } = *started;
+    let Started { address, admin, shards, transport } = *started;
+    let (ws, http, pages) = match transport {
+        Transport::Plain => ("ws", "http", "any page that is not https"),
+        Transport::Tls => ("wss", "https", "any page"),
+    };
     let host = reachable(address);
-    let url = format!("ws://{host}/connection/websocket");
+    let url = format!("{ws}://{host}/connection/websocket");
     let program = program();
     let url_flag = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
     let api_key = api_key.unwrap_or("NONE");
@@ -88,7 +92,7 @@ pub(crate) fn welcome(started: &Started, api_key: Option<&str>) -> String {
   address   {address}
   admin     {admin}   http://{admin}/health  http://{admin}/metrics
   clients   {url}
-  backends  http://{host}/api   X-API-Key: {api_key}
+  backends  {http}://{host}/api   X-API-Key: {api_key}
 
 Listen and publish, in two terminals:
 
@@ -99,10 +103,10 @@ Topics named demo:... have history, recovery, presence, joins and leaves, deltas
 
 Publish from a backend:
 
-  curl -sS http://{host}/api/publish -H 'X-API-Key: {api_key}' \
+  curl -sS {http}://{host}/api/publish -H 'X-API-Key: {api_key}' \
     -d '{{"channel":"news","data":{{"hello":1}}}}'
 
-Listen in a browser: paste this into the console of any page that is not https:
+Listen in a browser: paste this into the console of {pages}:
 
   ws = new WebSocket("{url}");
   ws.onopen = () => ws.send(
@@ -222,11 +226,16 @@ mod tests {
             address: "0.0.0.0:9000".parse().unwrap(),
             admin: "127.0.0.1:8001".parse().unwrap(),
             shards: 2,
+            transport: Transport::Plain,
         };
         let text = welcome(&started, Some("the-key"));
         assert!(text.contains("curl -sS http://127.0.0.1:9000/api/publish"), "{text}");
         assert!(text.contains("-H 'X-API-Key: the-key'"), "{text}");
         assert!(text.contains("sub --url ws://127.0.0.1:9000/connection/websocket news"), "{text}");
+        let secure = welcome(&Started { transport: Transport::Tls, ..started }, None);
+        assert!(secure.contains("--url wss://127.0.0.1:9000/connection/websocket news"));
+        assert!(secure.contains("curl -sS https://127.0.0.1:9000/api/publish"), "{secure}");
+        assert!(!secure.contains(" ws://") && !secure.contains("http://127.0.0.1:9000"));
         assert!(text.contains(r#"-d '{"channel":"news","data":{"hello":1}}'"#), "{text}");
     }
 }

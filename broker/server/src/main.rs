@@ -16,6 +16,8 @@ mod node;
 mod output;
 mod reactor;
 mod side;
+mod sink;
+mod tls;
 mod token;
 mod trust;
 

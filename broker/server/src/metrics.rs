@@ -44,6 +44,10 @@ const COUNTERS: &[Row] = &[
     ("reads", "System calls that read from clients", |s| s.reactor.reads),
     ("writes", "System calls that wrote to clients", |s| s.reactor.writes),
     ("waits", "System calls for what happened, or to wait for it", |s| s.reactor.waits),
+    ("tls_handshakes", "TLS handshakes that were finished", |s| s.reactor.tls_handshakes),
+    ("tls_handshake_failures", "TLS handshakes that were not", |s| {
+        s.reactor.tls_handshake_failures
+    }),
     ("panics", "Connections closed because of a bug", |s| s.reactor.panics),
 ];
 
@@ -62,6 +66,10 @@ pub(crate) struct ReactorCounters {
     pub(crate) writes: u64,
     /// Entries into the ring since the start.
     pub(crate) waits: u64,
+    /// TLS handshakes that were finished since the start.
+    pub(crate) tls_handshakes: u64,
+    /// TLS handshakes that were begun since the start, and will not be finished.
+    pub(crate) tls_handshake_failures: u64,
     /// Panics that were caught since the start; each closed one connection.
     pub(crate) panics: u64,
 }

@@ -1,5 +1,5 @@
-//! TLS where this program is the client: its cryptography, and whom it trusts. The system's roots,
-//! so that a company's own are known too.
+//! TLS where this program is the client: whom it trusts, which is the system's roots, so that a
+//! company's own are known too. And the provider of cryptography, for either side.
 
 use std::sync::Arc;
 

@@ -69,6 +69,13 @@ pub(crate) fn append_answer(
             append_list(out, answers, |out, answer| append_batched(out, node, answer));
             out.push(b'}');
         }
+        Shape::Feed => {
+            for answer in answers {
+                out.push(b'{');
+                append_outcome(out, node, answer);
+                out.extend_from_slice(b"}\n");
+            }
+        }
         Shape::Lines(ids) => {
             for (index, (answer, id)) in answers.iter().zip(ids).enumerate() {
                 if index > 0 {
@@ -460,6 +467,13 @@ mod tests {
         ];
         assert_eq!(spelled(&Shape::Batch, &answers), (200, expected.concat()));
         assert_eq!(spelled(&Shape::Batch, &[]), (200, r#"{"replies":[]}"#.to_owned()));
+    }
+
+    #[test]
+    fn every_line_of_a_feed_has_its_end() {
+        let answers = [Answer::Published(Ok(None)), Answer::Refused(Refusal::BadRequest)];
+        let expected = "{\"result\":{}}\n{\"error\":{\"code\":107,\"message\":\"bad request\"}}\n";
+        assert_eq!(spelled(&Shape::Feed, &answers), (200, expected.to_owned()));
     }
 
     #[test]

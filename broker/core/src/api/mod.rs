@@ -3,10 +3,12 @@
 
 mod decode;
 mod encode;
+mod lines;
 mod methods;
 
 pub use decode::{DecodeError, decode, decode_lines};
 pub(crate) use encode::{Answer, NodeCounts, append_answer};
+pub use lines::PublishLines;
 
 use std::sync::Arc;
 
@@ -45,6 +47,8 @@ pub(crate) enum Shape {
     Batch,
     /// A line as of [`Shape::Single`] for each operation, with its id if it has one.
     Lines(Vec<Option<u64>>),
+    /// A line as of [`Shape::Single`] for each operation, each with its end.
+    Feed,
 }
 
 /// One thing to do.

@@ -9,8 +9,9 @@ pub(crate) use pipeline::Ticket;
 pub(crate) use table::Connections;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use outbox::Outbox;
+use outbox::{Kept, Outbox};
 use pipeline::Pipeline;
 
 use crate::ids::SocketId;
@@ -19,6 +20,10 @@ use crate::protocol::{Adapter, PingStyle, Subscribed};
 use crate::session::Session;
 use crate::time::Time;
 use crate::websocket::{Assembler, Compression};
+
+/// Who had so many bursts of frames keeps the room for the next one, until it is idle; replies at
+/// the begin of a session are such a burst, and mostly the only one.
+const BURSTS_MIN: u8 = 8;
 
 /// One connection of a shard.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) assembler: Assembler,
     /// Its connect waits for the owners of topics.
     pub(crate) connecting: Option<Box<Connecting>>,
+    /// How often several frames waited since it was last found idle.
+    bursts: u8,
     outbox: Outbox,
     pipeline: Option<Box<Pipeline>>,
 }
@@ -101,8 +108,8 @@ pub(crate) enum Timer {
     Connect(Time),
     /// The next ping is due.
     Ping(Time),
-    /// The ping must be answered by then; the next one is due at the second time.
-    Pong(Time, Time),
+    /// The ping must be answered by then; the next one is due so many milliseconds later.
+    Pong(Time, u32),
     /// The socket is closed then, whatever the peer does.
     Close(Time),
 }
@@ -111,6 +118,21 @@ impl Timer {
     pub(crate) fn at(self) -> Time {
         match self {
             Self::Connect(at) | Self::Ping(at) | Self::Pong(at, _) | Self::Close(at) => at,
+        }
+    }
+
+    /// The ping that is due at `next` follows one that must be answered by `at`.
+    pub(crate) fn pong(at: Time, next: Time) -> Self {
+        Self::Pong(at, u32::try_from(next.since(at).as_millis()).unwrap_or(u32::MAX))
+    }
+
+    /// What follows a ping that was answered; `None` if this is no wait for an answer.
+    pub(crate) fn answered(self) -> Option<Self> {
+        match self {
+            Self::Pong(at, wait_ms) => {
+                Some(Self::Ping(at.after(Duration::from_millis(wait_ms.into()))))
+            }
+            Self::Connect(_) | Self::Ping(_) | Self::Close(_) => None,
         }
     }
 }
@@ -129,6 +151,7 @@ impl Connection {
             armed: timer.at(),
             assembler: Assembler::default(),
             connecting: None,
+            bursts: 0,
             outbox: Outbox::default(),
             pipeline: None,
         }
@@ -167,6 +190,11 @@ impl Connection {
 
     pub(crate) fn written(&mut self, count: usize) {
         self.outbox.written(count);
+        if self.outbox.has_room() && self.outbox.is_empty() {
+            self.bursts = self.bursts.saturating_add(1);
+            let kept = if self.bursts < BURSTS_MIN { Kept::Nothing } else { Kept::Some };
+            self.outbox.shrink(kept);
+        }
     }
 
     /// Queues a push: it passes replies that are awaited, but none that waits itself.
@@ -230,6 +258,28 @@ impl Connection {
 
     /// Gives back memory that an idle connection does not need.
     pub(crate) fn shrink(&mut self) {
-        self.outbox.shrink();
+        self.bursts = 0;
+        self.outbox.shrink(Kept::Nothing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Subscription;
+
+    /// There are hundreds of thousands of each; what few of them need goes into a box.
+    #[test]
+    fn what_every_connection_has_is_small() {
+        let sizes = [
+            ("Connection", size_of::<Connection>(), 120),
+            ("Outbox", size_of::<Outbox>(), 40),
+            ("Timer", size_of::<Timer>(), 16),
+            ("Session", size_of::<Session>(), 64),
+            ("Subscription", size_of::<Subscription>(), 32),
+        ];
+        for (name, bytes, bytes_max) in sizes {
+            assert!(bytes <= bytes_max, "{name}: {bytes} bytes");
+        }
     }
 }

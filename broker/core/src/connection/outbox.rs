@@ -14,22 +14,36 @@ const QUEUE_KEPT: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     first: Option<Frame>,
-    rest: VecDeque<Frame>,
     /// Bytes of `first` that the kernel has taken.
     sent: usize,
     /// Bytes that wait, without those.
     bytes: usize,
+    rest: Option<Box<Rest>>,
+}
+
+/// Whether an empty queue keeps some room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Nothing,
+    Some,
+}
+
+/// What waits behind the first frame.
+#[derive(Debug, Default)]
+struct Rest {
+    frames: VecDeque<Frame>,
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Bytes that wait, without those that the kernel has taken.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Frames that wait.
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.frames.len());
+        usize::from(self.first.is_some()) + rest
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,14 +56,15 @@ impl Outbox {
         if self.first.is_none() {
             self.first = Some(frame);
         } else {
-            self.rest.push_back(frame);
+            self.rest.get_or_insert_default().frames.push_back(frame);
         }
     }
 
     /// The bytes that wait, in order.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let first = self.first.iter().map(|frame| frame.get(self.sent..).unwrap_or_default());
-        first.chain(self.rest.iter().map(|frame| frame.as_ref()))
+        let rest = self.rest.as_ref().map_or((&[][..], &[][..]), |rest| rest.frames.as_slices());
+        first.chain(rest.0.iter().chain(rest.1).map(|frame| frame.as_ref()))
     }
 
     /// The kernel has taken `count` more bytes.
@@ -57,32 +72,41 @@ impl Outbox {
         debug_assert!(count <= self.bytes);
         self.bytes = self.bytes.saturating_sub(count);
         self.sent += count;
-        while let Some(first) = &self.first {
-            if self.sent < first.len() {
-                return;
-            }
+        while let Some(first) = &self.first
+            && self.sent >= first.len()
+        {
             self.sent -= first.len();
-            self.first = self.rest.pop_front();
-        }
-        if self.rest.capacity() > QUEUE_KEPT {
-            self.rest = VecDeque::new();
+            self.first = match &mut self.rest {
+                None => None,
+                Some(rest) => rest.frames.pop_front(),
+            };
         }
     }
 
     /// Drops what waits, but for a frame of which a part was sent: without its rest, nothing that
     /// follows could be read.
     pub(crate) fn discard(&mut self) {
-        self.rest = VecDeque::new();
+        self.rest = None;
         if self.sent == 0 {
             self.first = None;
         }
         self.bytes = self.first.as_ref().map_or(0, |first| first.len() - self.sent);
     }
 
-    /// Gives back the room of an empty queue.
-    pub(crate) fn shrink(&mut self) {
-        if self.rest.is_empty() {
-            self.rest = VecDeque::new();
+    /// Whether it has, or had, more than one frame.
+    pub(crate) fn has_room(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Gives back the room of an empty queue, unless so many entries may stay.
+    pub(crate) fn shrink(&mut self, kept: Kept) {
+        let entries = match kept {
+            Kept::Nothing => 0,
+            Kept::Some => QUEUE_KEPT,
+        };
+        let spare = |rest: &Rest| rest.frames.is_empty() && rest.frames.capacity() > entries;
+        if self.rest.as_deref().is_some_and(spare) {
+            self.rest = None;
         }
     }
 }

@@ -8,7 +8,8 @@ use super::Connection;
 use crate::ids::ConnectionId;
 use crate::session::Session;
 
-/// The connections of a shard by their ids; it is a map, with a short way to their sessions.
+/// The connections of a shard by their ids; it is a map, with a short way to their sessions. It is
+/// looked into several times per delivery, so it stands in one piece, not in chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Connections(SlotMap<ConnectionId, Connection>);
 

@@ -14,6 +14,7 @@ pub(crate) use unknown_keys::UnknownKeys;
 
 use std::sync::Arc;
 
+use crate::few::Few;
 use crate::ids::{RequestId, TopicRef};
 use crate::protocol::{ClientInfo, Payload};
 use crate::time::Time;
@@ -25,7 +26,7 @@ pub(crate) struct Session {
     /// As others see it.
     pub(crate) info: Arc<ClientInfo>,
     /// Never more than `topics_max`; small for nearly all, so searched by walking.
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) subscriptions: Few<Subscription>,
     /// When the connection ends unless its token is renewed before.
     pub(crate) expires: Option<Time>,
     /// When the timer for what expires fires; others are stale.
@@ -67,7 +68,8 @@ pub(crate) enum SubscriptionState {
 
 impl Session {
     pub(crate) fn new(info: Arc<ClientInfo>) -> Self {
-        Self { info, subscriptions: Vec::new(), expires: None, expiry_armed: None, attended: false }
+        let subscriptions = Few::default();
+        Self { info, subscriptions, expires: None, expiry_armed: None, attended: false }
     }
 
     pub(crate) fn user(&self) -> &str {

@@ -3,7 +3,7 @@
 use super::subscribe::NoSubscription;
 use super::{Reading, Shard};
 use crate::api::TopicQuery;
-use crate::connection::{Closing, Phase, Timer};
+use crate::connection::{Closing, Phase};
 use crate::fault::{Disconnect, Refusal};
 use crate::ids::ConnectionId;
 use crate::protocol::{Adapter, Command, PingStyle, Reply, Request};
@@ -67,9 +67,9 @@ impl Shard {
             Event::Ping(payload) => self.push_control(id, Control::Pong, payload.as_ref()),
             Event::Pong => {
                 if connection.pings == PingStyle::Frames
-                    && let Timer::Pong(_, next) = connection.timer
+                    && let Some(next) = connection.timer.answered()
                 {
-                    connection.timer = Timer::Ping(next);
+                    connection.timer = next;
                 }
             }
         }
@@ -169,10 +169,10 @@ impl Shard {
 
     fn pong(&mut self, id: ConnectionId) -> Reading {
         if let Some(connection) = self.connections.get_mut(id)
-            && let (PingStyle::Messages, Timer::Pong(_, next)) =
-                (connection.pings, connection.timer)
+            && connection.pings == PingStyle::Messages
+            && let Some(next) = connection.timer.answered()
         {
-            connection.timer = Timer::Ping(next);
+            connection.timer = next;
             return Reading::Continue(());
         }
         self.bad_request(id, "pong without a ping")

@@ -17,10 +17,10 @@ impl Shard {
             return;
         };
         let position = publication.position;
-        let follows = local.position.is_none_or(|heard| {
+        let follows = local.heard.get().is_none_or(|heard| {
             heard.epoch == position.epoch && heard.offset + 1 == position.offset
         });
-        local.position = Some(position);
+        local.heard = Some(position).into();
         if !follows {
             self.insufficient_state(topic, Some(position));
         }
@@ -28,7 +28,7 @@ impl Shard {
 
     /// The owner's answer to a check of the position.
     pub(super) fn checked(&mut self, topic: TopicRef, position: Option<Position>) {
-        let heard = self.local.topic(topic).and_then(|local| local.position);
+        let heard = self.local.topic(topic).and_then(|local| local.heard.get());
         if heard.is_some() && heard != position {
             self.insufficient_state(topic, position);
         }
@@ -53,7 +53,7 @@ impl Shard {
             return;
         };
         tracing::warn!(topic = &*local.name, "a gap in a topic; its subscribers recover");
-        local.position = position;
+        local.heard = position.into();
         let watched: Vec<_> = local
             .subscribers
             .iter()

@@ -17,9 +17,12 @@ impl Shard {
         let Some(local) = self.local.topic(topic) else {
             return;
         };
-        if local.special.as_ref().is_none_or(|special| special.hear_joins == 0) {
+        let hear = local.special.as_ref().map_or(0, |special| special.hear_joins as usize);
+        if hear == 0 {
             return;
         }
+        self.fanouts.count(local.subscribers.len());
+        let queue = self.fanouts.queue_of(hear);
         let push = match news {
             News::Join => Push::Join { topic: &local.name, info },
             News::Leave => Push::Leave { topic: &local.name, info },
@@ -40,7 +43,7 @@ impl Shard {
                     push_frame(&mut self.scratch, &mut self.deflater, way, &push)
                 });
                 connection.push(Frame::clone(frame));
-                if self.flush.add(id, connection, Queue::Long) == Pace::Slow {
+                if self.flush.add(id, connection, queue) == Pace::Slow {
                     slow.push(id);
                 }
             }

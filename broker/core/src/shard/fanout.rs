@@ -4,8 +4,8 @@
 //! A publication to very many is delivered in slices, and the sockets are served in between. One
 //! such fan-out is under way at a time; messages of the same topic, and publications to very many
 //! in others, wait for its end (see `Shard::settle`). Who comes to the topic meanwhile is no
-//! subscriber of this publication, so a slice that is due is done first; who leaves it gives its
-//! place to the last of the list, who then must not be passed over.
+//! subscriber of this publication, so what is left of it is done first; who leaves it is served
+//! before, and gives their place to the last of the list, who then must not be passed over.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +26,9 @@ use crate::websocket::Deflater;
 /// Ways to spell a publication: as it is, as it is for one who gets deltas, as a patch.
 const FORMS: usize = 3;
 /// Subscribers of a publication that are few; who is one of more waits in the long queue.
-const FEW: usize = 128;
+const SHORT_QUEUE_MAX: usize = 128;
+/// Slices in a turn of the shell: some half a millisecond of work.
+const SLICES_PER_TURN: usize = 8;
 
 /// The frames of one publication, made when the first subscriber needs them.
 #[derive(Debug, Default)]
@@ -109,11 +111,13 @@ pub(super) struct Fanouts {
     slow: Vec<ConnectionId>,
     /// Subscribers that are reached before others have their turn.
     slice: usize,
+    /// Subscribers that were looked at in this turn of the shell.
+    reached: usize,
 }
 
 impl Default for Fanouts {
     fn default() -> Self {
-        Self { current: None, spare: Vec::new(), slow: Vec::new(), slice: FANOUT_SLICE }
+        Self { current: None, spare: Vec::new(), slow: Vec::new(), slice: FANOUT_SLICE, reached: 0 }
     }
 }
 
@@ -121,6 +125,27 @@ impl Fanouts {
     /// Whether something is not delivered to all.
     pub(super) fn is_active(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Where those wait for their sockets who are so many.
+    pub(super) fn queue_of(&self, subscribers: usize) -> Queue {
+        let is_short = subscribers <= SHORT_QUEUE_MAX.min(self.slice);
+        if is_short { Queue::Short } else { Queue::Long }
+    }
+
+    /// So many subscribers were looked at.
+    pub(super) fn count(&mut self, subscribers: usize) {
+        self.reached += subscribers;
+    }
+
+    /// Whether enough was delivered for one turn of the shell.
+    pub(super) fn is_spent(&self) -> bool {
+        self.reached >= self.slice.saturating_mul(SLICES_PER_TURN)
+    }
+
+    /// The shell has looked for events.
+    pub(super) fn begin_turn(&mut self) {
+        self.reached = 0;
     }
 }
 
@@ -171,6 +196,19 @@ impl Shard {
         while let Some(fanout) = self.fanouts.current.take_if(|found| found.topic == topic) {
             self.slice(fanout);
         }
+        self.close_all_slow();
+    }
+
+    /// The subscriber at `index` is about to leave a topic. What was published before and had not
+    /// reached them is theirs, unless they are gone altogether.
+    pub(super) fn deliver_before_leaving(&mut self, topic: TopicRef, index: usize) {
+        let Some(mut fanout) = self.fanouts.current.take_if(|found| found.topic == topic) else {
+            return;
+        };
+        if index >= fanout.next {
+            self.serve(&mut fanout, index..index + 1);
+        }
+        self.fanouts.current = Some(fanout);
     }
 
     /// Somebody left the list of a topic, and the last one took the place `index`. If what is under
@@ -213,8 +251,7 @@ impl Shard {
             return;
         };
         let Local { name, subscribers, special, .. } = local;
-        let few = FEW.min(self.fanouts.slice);
-        let queue = if subscribers.len() > few { Queue::Long } else { Queue::Short };
+        let queue = self.fanouts.queue_of(subscribers.len());
         let special = special.as_deref();
         let tags = &fanout.publication.draft.tags;
         let mut tools = Tools {
@@ -225,6 +262,7 @@ impl Shard {
             deflater: &mut self.deflater,
         };
         let range = range.start.min(subscribers.len())..range.end.min(subscribers.len());
+        self.fanouts.count(range.len());
         for subscriber in subscribers.get_mut(range).unwrap_or_default() {
             let Subscriber { connection: id, flow } = *subscriber;
             let Some(connection) = self.connections.get_mut(id) else {
@@ -254,7 +292,10 @@ impl Shard {
     /// Closes who does not keep up. That takes them out of lists, and may make others move.
     fn close_all_slow(&mut self) {
         while let Some(id) = self.fanouts.slow.pop() {
-            self.close_slow(id);
+            let connection = self.connections.get(id);
+            if connection.is_some_and(|found| self.flush.pace(found) == Pace::Slow) {
+                self.close_slow(id);
+            }
         }
     }
 }

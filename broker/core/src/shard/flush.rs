@@ -1,8 +1,9 @@
 //! Which connections have something to send, and whether one of them has so much that everything
 //! else must wait.
 //!
-//! There are two queues. Who is reached by a publication to many waits in the long one; a reply, a
-//! ping or a publication to few need not wait for a hundred thousand sends before it.
+//! There are two queues. Who is reached by a publication to many waits in the long one, and who has
+//! more to send than the socket took; a reply, a ping or a publication to few need not wait for a
+//! hundred thousand sends before it.
 
 use std::collections::VecDeque;
 

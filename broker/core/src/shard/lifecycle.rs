@@ -269,11 +269,11 @@ impl Shard {
                 self.disconnect(id, &Disconnect::STALE, "no connect within connect_timeout");
             }
             Timer::Ping(at) => self.ping(id, at),
-            // While draining, pongs that are messages are not read.
-            Timer::Pong(_, next) if self.draining => self.set_timer(id, Timer::Ping(next)),
-            Timer::Pong(..) => {
-                self.disconnect(id, &Disconnect::NO_PONG, "no pong within pong_timeout");
-            }
+            Timer::Pong(..) => match timer.answered() {
+                // While draining, pongs that are messages are not read.
+                Some(next) if self.draining => self.set_timer(id, next),
+                _ => self.disconnect(id, &Disconnect::NO_PONG, "no pong within pong_timeout"),
+            },
             Timer::Close(_) => self.finish(id),
         }
     }
@@ -285,7 +285,8 @@ impl Shard {
         connection.shrink();
         let pings = connection.pings;
         let next = self.next_ping(due);
-        self.set_timer(id, Timer::Pong(self.now.after(self.settings.client.pong_timeout), next));
+        let answer_by = self.now.after(self.settings.client.pong_timeout);
+        self.set_timer(id, Timer::pong(answer_by, next));
         match pings {
             PingStyle::Messages => self.push(id, &Push::Ping),
             PingStyle::Frames => self.push_control(id, Control::Ping, &[]),

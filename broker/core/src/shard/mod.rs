@@ -63,6 +63,9 @@ use users::{CountedUsers, LocalUsers};
 /// Whether more of a message, or of a connection, is read.
 type Reading = ControlFlow<()>;
 
+/// Answers, or writes, that are served before the others have their turn.
+const OUTPUTS_IN_A_ROW: u32 = 32;
+
 /// The broker on one core.
 ///
 /// A turn of the shell is: any number of `handle_*` calls, then [`Shard::poll_output`] until it has
@@ -110,6 +113,8 @@ pub struct Shard {
     paced: VecDeque<CallKey>,
     /// Outputs that are no writes and no batches.
     outputs: VecDeque<Output>,
+    /// How often outputs were asked for, by which kinds of them take turns.
+    polls: u32,
     /// Where messages and frames are encoded before they are shared.
     scratch: Vec<u8>,
     /// Publications on their way to many.
@@ -122,7 +127,7 @@ pub struct Shard {
 /// What the shell is to do.
 #[derive(Debug)]
 pub enum Output {
-    /// Hand a batch to another shard; at most one per shard and turn, and before all writes.
+    /// Hand a batch to another shard.
     Send {
         /// The other shard.
         to: ShardIndex,
@@ -141,6 +146,8 @@ pub enum Output {
     /// A token was signed with a key that is not known: fetch the keys anew, and hand them in by
     /// [`Shard::set_keys`].
     FetchKeys,
+    /// Enough for one turn, though there is more: look for events, then poll again.
+    Pause,
     /// Send what [`Shard::pending`] shows, then report [`Shard::handle_written`] and, if the kernel
     /// takes no more, [`Shard::handle_blocked`].
     Write {
@@ -250,6 +257,7 @@ impl Shard {
             flush: Flush::new(settings.client.outbox_bytes_max),
             paced: VecDeque::new(),
             outputs: VecDeque::new(),
+            polls: 0,
             scratch: Vec::new(),
             fanouts: Fanouts::default(),
             deflater,
@@ -298,16 +306,25 @@ impl Shard {
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
-            if let Some(output) = self.outputs.pop_front() {
+            // An answer may lead to the next call, and that to the next answer: whoever waits for
+            // a write must have a turn in between.
+            self.polls = self.polls.wrapping_add(1);
+            let answers_first = (self.polls / OUTPUTS_IN_A_ROW).is_multiple_of(2);
+            if answers_first && let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
             if let Some((to, batch)) = self.lanes.pop_batch() {
                 return Some(Output::Send { to, batch });
             }
-            if let Some(write) = self.next_write() {
-                return Some(write);
+            if let Some(output) = self.next_write().or_else(|| self.outputs.pop_front()) {
+                return Some(output);
             }
             self.flush.relax();
+            let is_more = self.lanes.has_arrived() || self.fanouts.is_active();
+            if is_more && self.fanouts.is_spent() {
+                self.fanouts.begin_turn();
+                return Some(Output::Pause);
+            }
             if !self.take_up() {
                 return None;
             }
@@ -329,9 +346,15 @@ impl Shard {
         None
     }
 
-    /// Goes on, by a slice, with a publication to very many subscribers. The shell calls this once
+    /// Goes on with what was left when enough had been done for one turn. The shell calls this once
     /// in every turn; between turns [`Shard::poll_output`] goes on by itself when all else is done.
     pub fn carry_on(&mut self) {
+        self.fanouts.begin_turn();
+        self.deliver_and_settle();
+    }
+
+    /// Goes on, by a slice, with a publication to very many subscribers, then with what has come.
+    fn deliver_and_settle(&mut self) {
         if !self.flush.is_pressed() {
             self.go_on_delivering();
         }
@@ -342,7 +365,7 @@ impl Shard {
     /// anything was done.
     fn take_up(&mut self) -> bool {
         let arrived = self.lanes.has_arrived() || self.fanouts.is_active();
-        self.carry_on();
+        self.deliver_and_settle();
         if self.paced.is_empty() || self.must_pace() {
             return arrived;
         }
@@ -424,10 +447,11 @@ impl Shard {
         }
     }
 
-    /// Takes what has come, until nothing is left, the sockets must be served first, or what comes
-    /// next must wait for what is being delivered.
+    /// Takes what has come, until nothing is left, the sockets must be served first, enough was
+    /// delivered for one turn, or what comes next must wait for what is being delivered.
     fn settle(&mut self) {
         while !self.flush.is_pressed()
+            && !self.fanouts.is_spent()
             && let Some(message) = self.lanes.first_arrived()
             && !self.must_wait(message)
             && let Some((from, message)) = self.lanes.pop_arrived()

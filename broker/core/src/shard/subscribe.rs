@@ -182,10 +182,6 @@ impl Shard {
             return Ok(());
         };
         let state = SubscriptionState::Asked(request);
-        if session.subscriptions.is_empty() {
-            // Most connections stay at one.
-            session.subscriptions.reserve_exact(1);
-        }
         session.subscriptions.push(Subscription { topic, state, flow, special });
         self.counters.subscriptions += 1;
         let wants = (flow.intersects(Flow::POSITIONED) || flow.is_known_to_owner()).then(|| {
@@ -260,7 +256,7 @@ impl Shard {
         // The lanes are without loss, so the two agree.
         self.checked(topic, Some(welcome.position));
         let Some(name) = self.local.topic_mut(topic).map(|local| {
-            local.position.get_or_insert(welcome.position);
+            local.heard = local.heard.get().or(Some(welcome.position)).into();
             Arc::clone(&local.name)
         }) else {
             return;

@@ -51,8 +51,8 @@ impl Shard {
         let attended = std::mem::take(&mut session.attended);
         let subscriptions = std::mem::take(&mut session.subscriptions);
         self.counters.subscriptions -= subscriptions.len() as u64;
-        for subscription in subscriptions {
-            self.end(&info, &subscription);
+        for subscription in &subscriptions {
+            self.end(&info, subscription);
         }
         self.user_left(id, &info.user, attended);
     }
@@ -61,7 +61,7 @@ impl Shard {
     fn forget(&mut self, id: ConnectionId, topic: TopicRef) -> Option<Subscription> {
         let session = self.connections.get_mut(id)?.session_mut()?;
         let (index, _) = session.subscription(topic)?;
-        let subscription = session.subscriptions.swap_remove(index);
+        let subscription = session.subscriptions.swap_remove(index)?;
         self.counters.subscriptions -= 1;
         Some(subscription)
     }
@@ -93,6 +93,7 @@ impl Shard {
 
     /// Takes an entry out of a subscriber list and tells the one that takes its place.
     fn remove_subscriber(&mut self, topic: TopicRef, index: u32) {
+        self.deliver_before_leaving(topic, index as usize);
         let Some(local) = self.local.topic_mut(topic) else {
             return;
         };

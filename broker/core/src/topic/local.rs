@@ -1,15 +1,16 @@
 //! A topic at a shard with subscribers: who they are, in one contiguous list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use slotmap::SlotMap;
 
 use super::filter::Filter;
 use super::flow::Flow;
+use super::named::{Named, NamedTopics};
+use crate::few::Few;
 use crate::ids::{ConnectionId, TopicRef};
-use crate::protocol::{Position, Publication};
+use crate::protocol::{Epoch, Position, Publication};
 
 /// One subscriber of a topic.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +23,32 @@ pub(crate) struct Subscriber {
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) name: Arc<str>,
-    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) subscribers: Few<Subscriber>,
     /// Subscribes whose answer has not come. The shard must not leave the topic before.
     pub(crate) asked: u32,
     /// How far this shard has heard it.
-    pub(crate) position: Option<Position>,
+    pub(crate) heard: Heard,
     /// What few topics need.
     pub(crate) special: Option<Box<Special>>,
+}
+
+/// A position, or none yet; as an `Option` it would be half as large again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard(Position);
+
+impl Heard {
+    /// What no topic has.
+    const NOTHING: Self = Self(Position { epoch: Epoch([0; 8]), offset: 0 });
+
+    pub(crate) fn get(self) -> Option<Position> {
+        (self.0.epoch != Self::NOTHING.0.epoch).then_some(self.0)
+    }
+}
+
+impl From<Option<Position>> for Heard {
+    fn from(position: Option<Position>) -> Self {
+        position.map_or(Self::NOTHING, Self)
+    }
 }
 
 /// What a topic needs for subscribers with special wishes.
@@ -55,10 +75,6 @@ impl Local {
         filter: Option<Filter>,
     ) -> u32 {
         let index = u32::try_from(self.subscribers.len()).unwrap_or(u32::MAX);
-        if self.subscribers.capacity() == 0 {
-            // Most topics of most nodes have one subscriber.
-            self.subscribers.reserve_exact(1);
-        }
         self.subscribers.push(Subscriber { connection, flow });
         self.count(flow, 1);
         if let Some(filter) = filter {
@@ -73,7 +89,7 @@ impl Local {
             debug_assert!(false, "a subscription knows its place");
             return None;
         }
-        let Subscriber { connection, flow } = self.subscribers.swap_remove(index);
+        let Subscriber { connection, flow } = self.subscribers.swap_remove(index)?;
         self.count(flow, -1);
         if flow.contains(Flow::FILTERED)
             && let Some(special) = &mut self.special
@@ -110,17 +126,22 @@ impl Local {
 /// The topics that a shard has subscribers of, or asked for.
 #[derive(Debug)]
 pub(crate) struct LocalTopics {
-    by_name: HashMap<Arc<str>, TopicRef, RandomState>,
-    topics: SlotMap<TopicRef, Local>,
+    topics: NamedTopics<TopicRef, Local>,
+}
+
+impl Named for Local {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
 }
 
 impl LocalTopics {
     pub(crate) fn new(hasher: RandomState) -> Self {
-        Self { by_name: HashMap::with_hasher(hasher), topics: SlotMap::with_key() }
+        Self { topics: NamedTopics::new(hasher) }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<TopicRef> {
-        self.by_name.get(name).copied()
+        self.topics.find(name)
     }
 
     /// A name to send along: the one that is shared, where the topic was found here.
@@ -133,16 +154,13 @@ impl LocalTopics {
         if let Some(topic) = self.find(name) {
             return topic;
         }
-        let name: Arc<str> = name.into();
-        let topic = self.topics.insert(Local {
-            name: Arc::clone(&name),
-            subscribers: Vec::new(),
+        self.topics.insert(Local {
+            name: name.into(),
+            subscribers: Few::default(),
             asked: 0,
-            position: None,
+            heard: None.into(),
             special: None,
-        });
-        self.by_name.insert(name, topic);
-        topic
+        })
     }
 
     pub(crate) fn topic(&self, topic: TopicRef) -> Option<&Local> {
@@ -162,9 +180,7 @@ impl LocalTopics {
         if local.asked > 0 {
             return cfg!(feature = "planted-fault").then(|| Arc::clone(&local.name));
         }
-        let name = self.topics.remove(topic)?.name;
-        self.by_name.remove(&name);
-        Some(name)
+        Some(self.topics.remove(topic)?.name)
     }
 
     /// Every topic.

@@ -5,6 +5,7 @@ mod filter;
 mod flow;
 mod history;
 mod local;
+mod named;
 mod once;
 mod owned;
 mod presence;
@@ -16,3 +17,16 @@ pub(crate) use history::{Bounds, cost};
 pub(crate) use local::{Local, LocalTopics, Subscriber};
 pub(crate) use once::Answers;
 pub(crate) use owned::OwnedTopics;
+
+#[cfg(test)]
+mod tests {
+    use super::local::Local;
+    use super::owned::OwnedTopic;
+
+    /// A node may have as many topics as connections, each at its owner and at its subscribers.
+    #[test]
+    fn what_every_topic_has_is_small() {
+        assert!(size_of::<Local>() <= 64, "{} bytes", size_of::<Local>());
+        assert!(size_of::<OwnedTopic>() <= 64, "{} bytes", size_of::<OwnedTopic>());
+    }
+}

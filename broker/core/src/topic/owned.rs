@@ -1,15 +1,16 @@
 //! Topics at their owner: position, history, presence, and the shards that have subscribers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use slotmap::SlotMap;
 use uuid::Uuid;
 
 use super::history::{History, cost};
+use super::named::{Named, NamedTopics};
 use super::presence::Presence;
 use crate::config::TopicOptions;
+use crate::few::Few;
 use crate::ids::{OwnedRef, ShardIndex, TopicRef};
 use crate::limits::TOPIC_COST_BYTES;
 use crate::protocol::{Epoch, Position, Publication};
@@ -21,7 +22,7 @@ use crate::time::Time;
 pub(crate) struct OwnedTopic {
     name: Arc<str>,
     position: Position,
-    interested: Vec<(ShardIndex, TopicRef)>,
+    interested: Few<(ShardIndex, TopicRef)>,
     history: Option<Box<History>>,
     presence: Option<Box<Presence>>,
 }
@@ -31,7 +32,7 @@ impl OwnedTopic {
         Self {
             name,
             position: Position { epoch, offset: 0 },
-            interested: Vec::new(),
+            interested: Few::default(),
             history: None,
             presence: None,
         }
@@ -96,11 +97,16 @@ impl OwnedTopic {
     }
 }
 
+impl Named for OwnedTopic {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
 /// All topics of one owner.
 #[derive(Debug)]
 pub(crate) struct OwnedTopics {
-    by_name: HashMap<Arc<str>, OwnedRef, RandomState>,
-    topics: SlotMap<OwnedRef, OwnedTopic>,
+    topics: NamedTopics<OwnedRef, OwnedTopic>,
     /// Topics that some shard is interested in.
     heard: usize,
     /// What is kept, oldest first. Entries of what is gone already are skipped.
@@ -117,8 +123,7 @@ pub(crate) struct OwnedTopics {
 impl OwnedTopics {
     pub(crate) fn new(hasher: RandomState, bytes_max: usize) -> Self {
         Self {
-            by_name: HashMap::with_hasher(hasher),
-            topics: SlotMap::with_key(),
+            topics: NamedTopics::new(hasher),
             heard: 0,
             kept: VecDeque::new(),
             kept_count: 0,
@@ -143,7 +148,7 @@ impl OwnedTopics {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<OwnedRef> {
-        self.by_name.get(name).copied()
+        self.topics.find(name)
     }
 
     pub(crate) fn get(&self, topic: OwnedRef) -> Option<&OwnedTopic> {
@@ -163,11 +168,9 @@ impl OwnedTopics {
         now: Time,
         epoch: impl FnOnce() -> Epoch,
     ) -> OwnedRef {
-        let topic = self.find(name).unwrap_or_else(|| {
-            let topic = self.topics.insert(OwnedTopic::new(Arc::clone(name), epoch()));
-            self.by_name.insert(Arc::clone(name), topic);
-            topic
-        });
+        let topic = self
+            .find(name)
+            .unwrap_or_else(|| self.topics.insert(OwnedTopic::new(Arc::clone(name), epoch())));
         self.note_use(topic, options, now);
         topic
     }
@@ -279,7 +282,7 @@ impl OwnedTopics {
             if self.spare.len() > 2 * self.topics.len() + 64 {
                 // What has ended in the meantime, by its `history_meta_ttl`.
                 let topics = &self.topics;
-                self.spare.retain(|topic| topics.contains_key(*topic));
+                self.spare.retain(|topic| topics.get(*topic).is_some());
             }
         }
     }
@@ -290,9 +293,6 @@ impl OwnedTopics {
             && !owned.interested.contains(&(shard, local))
         {
             self.heard += usize::from(owned.interested.is_empty());
-            if owned.interested.is_empty() {
-                owned.interested.reserve_exact(1);
-            }
             owned.interested.push((shard, local));
         }
     }
@@ -301,7 +301,8 @@ impl OwnedTopics {
     pub(crate) fn part(&mut self, topic: OwnedRef, shard: ShardIndex, local: TopicRef) {
         if let Some(owned) = self.topics.get_mut(topic) {
             let heard = !owned.interested.is_empty();
-            owned.interested.retain(|entry| *entry != (shard, local));
+            let found = owned.interested.iter().position(|entry| *entry == (shard, local));
+            found.and_then(|index| owned.interested.swap_remove(index));
             self.heard -= usize::from(heard && owned.interested.is_empty());
             self.remove_if_unused(topic);
         }
@@ -335,7 +336,6 @@ impl OwnedTopics {
             self.kept_count -= history.len();
             self.bytes -= history.clear() + cost;
         }
-        self.by_name.remove(&owned.name);
     }
 
     /// The time for which the topic's timer must be set, if it is not.

@@ -243,6 +243,7 @@ impl World {
             };
             match output {
                 Output::FetchKeys => unreachable!("the keys are known"),
+                Output::Pause => return Ok(true),
                 Output::Send { to, batch } => {
                     let lane = &mut self.lanes[shard][to.as_usize()];
                     ensure!(!lane.full, None, None, "shard {shard} sends over a full lane");

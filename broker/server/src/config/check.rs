@@ -12,7 +12,7 @@ use fanwire_core::limits::PUBLICATION_OVERHEAD_BYTES;
 
 use super::raw::{RawClient, RawConfig};
 use super::text::{spelled_duration, spelled_size};
-use super::{Config, token, topics};
+use super::{Config, tls, token, topics};
 use crate::log;
 
 const KIB: usize = 1024;
@@ -113,6 +113,7 @@ pub(super) fn check(raw: &RawConfig) -> Result<Config, Violation> {
         allowed_origins: raw.client.allowed_origins.clone(),
         settings: settings(raw)?,
         tokens: token::keys(&raw.client)?,
+        tls: tls::identity(&raw.server.tls)?,
         log: raw.log.clone(),
         echo_path: None,
     })

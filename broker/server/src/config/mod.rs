@@ -14,6 +14,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 mod token;
 mod topics;
 
@@ -27,6 +28,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use layers::{FILE_VARIABLE, TOKEN_VARIABLE};
 pub(crate) use load::{Loaded, Override, Sources, process_environment};
 use text::{address, count, list, size};
+use tls::{TlsFiles, TlsIdentity};
 pub(crate) use token::{JwksSource, KeySource, TokenConfig};
 
 /// `config/fanwire.toml`: every key with its default.
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     /// `[client.token]` and `[client.subscription_token]`: keys. What tokens must say is in
     /// `settings`.
     pub(crate) tokens: TokenConfig,
+    /// `[server.tls]`: what its files hold; `None` = the public port is plain.
+    pub(crate) tls: Option<TlsIdentity>,
     /// `[log]`
     pub(crate) log: LogConfig,
     /// Where messages are answered by themselves (`fanwire dev --echo`); no key of the file.
@@ -64,6 +68,8 @@ pub(crate) struct ServerConfig {
     /// Number of shards; 0 = one per usable core.
     #[serde(with = "count")]
     pub(crate) shards: usize,
+    /// `[server.tls]`
+    pub(crate) tls: TlsFiles,
 }
 
 /// `[admin]`
@@ -126,7 +132,8 @@ pub(crate) enum LogFormat {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)), shards: 0 }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+        Self { address, shards: 0, tls: TlsFiles::default() }
     }
 }
 

@@ -4,7 +4,6 @@
 //! most one call and one answer per connection.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -21,13 +20,15 @@ pub(crate) struct Exchange {
     answer: Cell<Option<(u16, Vec<u8>)>>,
     upgrade: Cell<Option<Upgrade>>,
     active: Cell<bool>,
-    write_blocked: Cell<bool>,
+    ending: Cell<bool>,
+    kept: Cell<Option<RequestInHand>>,
+    in_hand: InHand,
 }
 
 impl Exchange {
     /// On the socket that core and the reactor know by this name.
-    pub(super) fn new(socket: SocketId) -> Self {
-        Self { socket: socket.0, ..Self::default() }
+    pub(super) fn new(socket: SocketId, in_hand: InHand) -> Self {
+        Self { socket: socket.0, in_hand, ..Self::default() }
     }
 
     /// The socket's number, for the log.
@@ -35,15 +36,26 @@ impl Exchange {
         self.socket
     }
 
-    /// For the request: makes a call of core and waits for HTTP status and body of its answer.
-    pub(super) async fn call(&self, call: Call) -> (u16, Vec<u8>) {
+    /// For the request: makes a call of core; [`Exchange::poll_answer`] has its answer.
+    pub(super) fn begin_call(&self, call: Call) {
         self.call.set(Some(call));
-        poll_fn(|_| match self.answer.take() {
-            Some(answer) => Poll::Ready(answer),
-            // No waker is kept: the reactor polls the connection when it has set the answer.
-            None => Poll::Pending,
-        })
-        .await
+    }
+
+    /// For the request: the answer to its call. No waker is kept: the reactor polls the connection
+    /// when it has set the answer.
+    pub(super) fn poll_answer(&self) -> Poll<(u16, Vec<u8>)> {
+        self.answer.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// For the request: it is in hand until the guard is dropped.
+    pub(super) fn begin_request(&self) -> RequestInHand {
+        self.note_activity();
+        self.in_hand.begin()
+    }
+
+    /// For the request: the node takes nothing new.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// For the request: the socket is to become a WebSocket after the answer.
@@ -51,14 +63,31 @@ impl Exchange {
         self.upgrade.set(Some(upgrade));
     }
 
-    /// For the request: it began.
+    /// For the request: it began, or more of it came.
     pub(super) fn note_activity(&self) {
         self.active.set(true);
     }
 
-    /// For the socket: it takes no more bytes at the moment.
-    pub(super) fn note_write_blocked(&self) {
-        self.write_blocked.set(true);
+    /// For the request: it was cut short. Until its socket is closed it is in hand, for bytes that
+    /// nobody reads would be answered with a reset, which can overtake the answer.
+    pub(super) fn keep_until_closed(&self, in_hand: RequestInHand) {
+        self.kept.set(Some(in_hand));
+    }
+
+    pub(super) fn take_kept(&self) -> Option<RequestInHand> {
+        self.kept.take()
+    }
+
+    pub(super) fn note_ending(&self) {
+        self.ending.set(true);
+    }
+
+    /// Whether a call was made that the reactor has not taken.
+    pub(super) fn has_call(&self) -> bool {
+        let call = self.call.take();
+        let has_call = call.is_some();
+        self.call.set(call);
+        has_call
     }
 
     pub(super) fn take_call(&self) -> Option<Call> {
@@ -77,10 +106,6 @@ impl Exchange {
     pub(super) fn take_activity(&self) -> bool {
         self.active.take()
     }
-
-    pub(super) fn take_write_blocked(&self) -> bool {
-        self.write_blocked.take()
-    }
 }
 
 /// Counts the requests of a shard that are being answered.
@@ -91,7 +116,7 @@ impl InHand {
     /// Counts one until the guard is dropped.
     pub(super) fn begin(&self) -> RequestInHand {
         self.0.set(self.0.get() + 1);
-        RequestInHand(Rc::clone(&self.0))
+        RequestInHand(self.clone())
     }
 
     pub(super) fn count(&self) -> usize {
@@ -100,10 +125,16 @@ impl InHand {
 }
 
 /// One request that is being answered.
-pub(super) struct RequestInHand(Rc<Cell<usize>>);
+pub(crate) struct RequestInHand(InHand);
+
+impl Clone for RequestInHand {
+    fn clone(&self) -> Self {
+        self.0.begin()
+    }
+}
 
 impl Drop for RequestInHand {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.0.set(self.0.0.get() - 1);
     }
 }

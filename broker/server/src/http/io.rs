@@ -1,43 +1,32 @@
-//! hyper's view of a nonblocking socket. It keeps no waker: the reactor polls the connection
-//! whenever the ring says that its socket is ready.
+//! hyper's view of a [`Link`]. It keeps no waker: the reactor polls the connection whenever there
+//! is something to read, or room to write.
 
-use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::Exchange;
+use super::intake::Intake;
+use super::link::Link;
 
-/// Bytes that one read takes at most; hyper's own buffer begins with as many.
-const READ_BYTES: usize = 8 * 1024;
-
-/// The socket of one HTTP connection.
+/// The lower end of one HTTP connection.
 pub(super) struct HttpIo {
-    stream: Rc<TcpStream>,
-    exchange: Rc<Exchange>,
+    link: Rc<Link>,
 }
 
 impl HttpIo {
-    pub(super) fn new(stream: Rc<TcpStream>, exchange: Rc<Exchange>) -> Self {
-        Self { stream, exchange }
+    pub(super) fn new(link: Rc<Link>) -> Self {
+        Self { link }
     }
 
-    fn write_with(
-        &self,
-        mut write: impl FnMut(&TcpStream) -> std::io::Result<usize>,
-    ) -> Poll<std::io::Result<usize>> {
-        loop {
-            return match write(&self.stream) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.exchange.note_write_blocked();
-                    Poll::Pending
-                }
-                result => Poll::Ready(result),
-            };
+    /// What came and was not used; `read` is what hyper has of it.
+    pub(super) fn into_rest(self, read: Bytes) -> Bytes {
+        match &self.link.intake {
+            Intake::Socket(_) => read,
+            Intake::Plaintext(plaintext) => plaintext.take_rest(read),
         }
     }
 }
@@ -47,22 +36,11 @@ impl Read for HttpIo {
         self: Pin<&mut Self>,
         _context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        // On the stack, for hyper's buffer may be uninitialised; the copy is at most 8 KiB.
-        let mut bytes = [0; READ_BYTES];
-        let limit = buffer.remaining().min(READ_BYTES);
-        let Some(space) = bytes.get_mut(..limit) else { return Poll::Ready(Ok(())) };
-        loop {
-            return match (&*self.stream).read(space) {
-                Ok(count) => {
-                    buffer.put_slice(space.get(..count).unwrap_or_default());
-                    Poll::Ready(Ok(()))
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            };
-        }
+    ) -> Poll<io::Result<()>> {
+        // By way of a buffer of the shard, for hyper's may be uninitialised.
+        let bytes_max = buffer.remaining();
+        let read = self.link.intake.read(bytes_max, |bytes| buffer.put_slice(bytes));
+        read.transpose().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -71,30 +49,18 @@ impl Write for HttpIo {
         self: Pin<&mut Self>,
         _context: &mut Context<'_>,
         bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.write_with(|mut stream| stream.write(bytes))
+    ) -> Poll<io::Result<usize>> {
+        self.link.cork(bytes).map_or(Poll::Pending, |count| Poll::Ready(Ok(count)))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        self.write_with(|mut stream| stream.write_vectored(slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    /// What was written is as good as sent: the reactor flushes at the end of the turn, and before
+    /// the connection ends.
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    /// The reactor says goodbye when all is flushed.
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

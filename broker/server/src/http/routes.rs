@@ -4,22 +4,23 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
 
-use super::exchange::{Exchange, InHand};
+use super::body::AnswerBody;
+use super::exchange::{Exchange, RequestInHand};
 use super::origin::AllowedOrigins;
 use super::{admin, api, upgrade};
 use crate::config::{Config, ErrorMode};
 use crate::metrics::Metrics;
 
-/// Every answer's body is there as a whole.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// What a request is answered.
+pub(super) type Answer = Response<AnswerBody>;
 
 const INDEX: &str = "Fanwire, a real-time message broker.\n\
     Clients connect to /connection/websocket, backends publish with POST /api/publish.\n";
@@ -66,53 +67,75 @@ pub(super) struct Routes {
     surface: Surface,
     site: Rc<Site>,
     exchange: Rc<Exchange>,
-    in_hand: InHand,
 }
 
 impl Routes {
-    pub(super) fn new(
-        surface: Surface,
-        site: Rc<Site>,
-        exchange: Rc<Exchange>,
-        in_hand: InHand,
-    ) -> Self {
-        Self { surface, site, exchange, in_hand }
+    pub(super) fn new(surface: Surface, site: Rc<Site>, exchange: Rc<Exchange>) -> Self {
+        Self { surface, site, exchange }
     }
 }
 
 impl Service<Request<Incoming>> for Routes {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+    type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (surface, site) = (self.surface, Rc::clone(&self.site));
-        let exchange = Rc::clone(&self.exchange);
-        let in_hand = self.in_hand.begin();
-        exchange.note_activity();
-        Box::pin(async move {
-            let answer = match surface {
-                Surface::Public => public(&site, &exchange, request).await,
-                Surface::Admin => admin(&site, &request),
-            };
-            drop(in_hand);
-            Ok(answer)
-        })
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let in_hand = self.exchange.begin_request();
+        let stage = match self.surface {
+            Surface::Public => public(&self.site, &self.exchange, request),
+            Surface::Admin => Stage::Known(Some(admin(&self.site, &request))),
+        };
+        Answering { stage, _in_hand: in_hand }
     }
 }
 
-async fn public(site: &Site, exchange: &Exchange, request: Request<Incoming>) -> Answer {
-    match request.uri().path() {
+/// A request that is being answered. hyper keeps it in a place of its own for the life of the
+/// connection, so a call costs no allocation here.
+pub(super) struct Answering {
+    stage: Stage,
+    _in_hand: RequestInHand,
+}
+
+/// How a request comes to its answer.
+enum Stage {
+    /// There it is, until it was taken.
+    Known(Option<Answer>),
+    Call(api::ApiCall),
+    Feed(api::FeedBegin),
+}
+
+impl Future for Answering {
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.stage {
+            Stage::Known(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            Stage::Call(call) => call.poll(context),
+            Stage::Feed(begin) => begin.poll(context),
+        };
+        answer.map(Ok)
+    }
+}
+
+fn public(site: &Rc<Site>, exchange: &Rc<Exchange>, request: Request<Incoming>) -> Stage {
+    let answer = match request.uri().path() {
+        path if path == "/api" || path.starts_with("/api/") => {
+            let feed = path == "/api/publish_many";
+            match api::refusal(site, exchange, &request) {
+                Some(refusal) => refusal,
+                None if feed => return Stage::Feed(api::FeedBegin::new(site, exchange, request)),
+                None => return Stage::Call(api::ApiCall::new(site, exchange, request)),
+            }
+        }
+        "/connection/websocket" => upgrade::answer(site, exchange, &request),
         path if site.echo_path.as_deref() == Some(path) => {
             upgrade::answer_echo(site, exchange, &request)
         }
-        "/connection/websocket" => upgrade::answer(site, exchange, &request),
         "/" if request.method() == Method::GET => text(StatusCode::OK, INDEX),
-        path if path == "/api" || path.starts_with("/api/") => {
-            api::answer(site, exchange, request).await
-        }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
-    }
+    };
+    Stage::Known(Some(answer))
 }
 
 fn admin(site: &Site, request: &Request<Incoming>) -> Answer {
@@ -139,13 +162,13 @@ pub(super) fn content(
 ) -> Answer {
     let mut answer = empty(status);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    *answer.body_mut() = Full::new(body.into());
+    *answer.body_mut() = AnswerBody::from(body);
     answer
 }
 
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(AnswerBody::default());
     *answer.status_mut() = status;
     answer
 }

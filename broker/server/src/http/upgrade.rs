@@ -8,11 +8,11 @@ use http::header::{
     ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::handshake::server::create_response;
 
+use super::body::AnswerBody;
 use super::exchange::Exchange;
 use super::origin::AllowedOrigins;
 use super::routes::{Answer, Site, empty, method_not_allowed, text};
@@ -87,7 +87,7 @@ fn shake_hands(
     bare.method_mut().clone_from(request.method());
     *bare.version_mut() = request.version();
     bare.headers_mut().clone_from(headers);
-    let mut answer = create_response(&bare)?.map(|()| Full::default());
+    let mut answer = create_response(&bare)?.map(|()| AnswerBody::default());
     let compression = agree_on_compression(site, headers, answer.headers_mut());
     exchange.upgrade(Upgrade { adapter, pings, compression });
     Ok(answer)

@@ -55,6 +55,17 @@ pub(crate) struct Started {
     pub(crate) admin: SocketAddr,
     /// How many shards run.
     pub(crate) shards: usize,
+    /// How the first is spoken to.
+    pub(crate) transport: Transport,
+}
+
+/// What carries HTTP and WebSocket on the public port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP as it is.
+    Plain,
+    /// TLS alone.
+    Tls,
 }
 
 /// Runs a node until a signal ends it.
@@ -72,12 +83,14 @@ pub(crate) fn run(config: Config, on_started: impl FnOnce(&Started)) -> Result<(
     // Before any thread is spawned, so that all inherit it.
     let signals = signals::block()?;
 
-    let started = Started { address: public.address, admin: admin_address, shards };
+    let transport = if config.tls.is_some() { Transport::Tls } else { Transport::Plain };
+    let started = Started { address: public.address, admin: admin_address, shards, transport };
     let PublicListeners { listeners, claim, .. } = public;
     let (seats, orders) = make_seats(config, &started, listeners, admin, began)?;
     let threads = start_shards(seats, &cores)?;
     let first_signal = signals::listen(signals)?;
-    tracing::info!(address = %started.address, admin = %started.admin, shards, "started");
+    let tls = transport == Transport::Tls;
+    tracing::info!(address = %started.address, tls, admin = %started.admin, shards, "started");
     on_started(&started);
 
     // The sender lives in a thread that ends only with the process.

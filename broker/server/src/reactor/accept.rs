@@ -99,13 +99,13 @@ impl Reactor {
 
     fn open(&mut self, door: Door, stream: TcpStream) -> SocketKey {
         self.counters.accepted += 1;
-        let surface = match door {
-            Door::Public => Surface::Public,
-            Door::Admin => Surface::Admin,
+        let phase = match door {
+            Door::Public => self.tls.first_phase(),
+            Door::Admin => Phase::Fresh(Surface::Admin),
         };
         let deadline = self.now.after(self.client.connect_timeout);
         let stream = Rc::new(stream);
-        let key = self.sockets.insert(Rc::clone(&stream), Phase::Fresh(surface), deadline);
+        let key = self.sockets.insert(Rc::clone(&stream), phase, deadline);
         tracing::debug!(
             socket = key.socket_id().0,
             // Evaluated only where debug lines are wanted; unknown when the peer has gone again.

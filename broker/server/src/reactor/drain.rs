@@ -109,7 +109,10 @@ impl Reactor {
         self.shard.close_all(self.now, &Disconnect::SHUTDOWN);
         for key in self.sockets.open_keys() {
             let phase = self.sockets.find(key).map(|socket| &socket.phase);
-            if matches!(phase, Some(Phase::Fresh(_) | Phase::Http(_) | Phase::Lingering)) {
+            let core_knows = |phase: &Phase| {
+                matches!(phase, Phase::WebSocket(_) | Phase::WebSocketEnding(_) | Phase::Closed)
+            };
+            if phase.is_some_and(|phase| !core_knows(phase)) {
                 self.close(key);
             }
         }
@@ -121,7 +124,8 @@ impl Reactor {
             let quiet = self.shard.is_quiet()
                 && self.http.in_hand_count() == 0
                 && self.again.is_empty()
-                && !self.outputs_left;
+                && !self.outputs_left
+                && !self.tls.has_waiting();
             self.orders.report(self.place.index, quiet);
         }
     }

@@ -18,6 +18,8 @@ const OUTPUTS_PER_TURN: usize = 1000;
 const OUTPUT_TIME: Duration = Duration::from_millis(1);
 /// The clock is read once in so many of them.
 const CLOCK_EVERY: usize = 64;
+/// An answer of so many bytes belongs to a call that took a while: the clock is read after it.
+const LARGE_ANSWER_BYTES: usize = 1024;
 /// Calls per socket and turn. One does, unless more is pending than one can take.
 const CALLS_PER_SOCKET: usize = 4;
 /// Slices that one vectored write takes.
@@ -32,14 +34,20 @@ impl Reactor {
         let began = Instant::now();
         self.outputs_left = false;
         while let Some(output) = self.shard.poll_output() {
+            if matches!(output, Output::Pause) {
+                self.outputs_left = true;
+                break;
+            }
+            let large = is_large(&output);
             self.handle_output(output);
             count += 1;
-            let late = count % CLOCK_EVERY == 0 && began.elapsed() >= OUTPUT_TIME;
+            let late = (large || count % CLOCK_EVERY == 0) && began.elapsed() >= OUTPUT_TIME;
             if late || count >= OUTPUTS_PER_TURN {
                 self.outputs_left = true;
                 break;
             }
         }
+        self.flush_answers();
     }
 
     fn handle_output(&mut self, output: Output) {
@@ -51,7 +59,12 @@ impl Reactor {
             }
             Output::Answer { call, status, body } => self.answered(call.into(), status, body),
             Output::FetchKeys => self.keyring.demand(),
+            Output::Pause => {}
             Output::Write { socket, connection } => {
+                // Answers come before the writes that their calls lead to.
+                if !self.corked.is_empty() {
+                    self.flush_answers();
+                }
                 let key = SocketKey::from(socket);
                 self.contain(key, |reactor| reactor.write(key, connection));
             }
@@ -63,9 +76,11 @@ impl Reactor {
     }
 
     fn write(&mut self, key: SocketKey, connection: ConnectionId) {
-        let Some(stream) = self.sockets.find(key).and_then(|socket| socket.stream.clone()) else {
-            return;
-        };
+        let Some(socket) = self.sockets.find(key) else { return };
+        if socket.tls.is_some() {
+            return self.write_tls(key, connection);
+        }
+        let Some(stream) = socket.stream.clone() else { return };
         for _ in 0..CALLS_PER_SOCKET {
             let written = write_pending(&stream, &self.shard, connection, &mut self.gather);
             self.counters.writes += u64::from(!matches!(written, Ok(Written::Nothing)));
@@ -98,10 +113,19 @@ impl Reactor {
         let Phase::WebSocket(connection) = socket.phase else { return };
         let Some(stream) = socket.stream.clone() else { return };
         socket.phase = Phase::WebSocketEnding(connection);
+        let secure = socket.tls.is_some();
         self.sockets.set_deadline(key, Some(self.now.after(ENDING_TIMEOUT)));
+        if secure {
+            return self.end_tls(key);
+        }
         // It fails only if the peer is gone, which the ring reports by itself.
         let _ = stream.shutdown(Shutdown::Write);
     }
+}
+
+/// An answer after which its caller's next call may begin, and a long one came before.
+fn is_large(output: &Output) -> bool {
+    matches!(output, Output::Answer { body, .. } if body.len() >= LARGE_ANSWER_BYTES)
 }
 
 /// What one call could write.

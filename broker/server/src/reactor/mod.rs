@@ -15,6 +15,7 @@ mod requests;
 mod ring;
 mod sleep;
 mod socket;
+mod tls;
 mod turns;
 
 use std::io;
@@ -39,6 +40,7 @@ pub(crate) use drain::{Order, Orders};
 pub(crate) use ring::Ring;
 use ring::{Event, Series, Token};
 use socket::{SocketKey, Sockets};
+use tls::Tls;
 pub(crate) use turns::{BOUNDS_US, TurnTimes};
 
 /// The one buffer that all sockets of a shard are read into.
@@ -88,6 +90,7 @@ pub(crate) struct Reactor {
     sockets: Sockets,
     doors: Doors,
     http: HttpServer,
+    tls: Tls,
     lanes: Lanes,
     doorbell: Arc<Doorbell>,
     /// The doorbell's poll is in the ring.
@@ -106,6 +109,8 @@ pub(crate) struct Reactor {
     scratch: Box<[u8]>,
     /// Small chunks of one socket are joined here for one send.
     gather: Vec<u8>,
+    /// HTTP connections with answers that go out at the end of the turn.
+    corked: Vec<SocketKey>,
     /// Sockets that had more to read, or to say, than their share of the turn.
     again: Vec<(SocketKey, Hangup)>,
     /// Core has more to be done than the budget of the turn allowed.
@@ -114,9 +119,9 @@ pub(crate) struct Reactor {
 
 /// Whether the peer has closed its side, so that reading must go on to the end of the stream: no
 /// further event will come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hangup {
-    /// Read to the end.
+    /// Read to the end; comes first where a socket is listed twice.
     Seen,
     /// A short read has emptied the socket.
     NotSeen,
@@ -133,6 +138,7 @@ impl Reactor {
         let settings = Rc::new(seat.config.settings.clone());
         let client = settings.client.clone();
         let site = Site::new(&seat.config, Arc::clone(&seat.metrics));
+        let tls = seat.config.tls.as_ref().map(|identity| Arc::clone(&identity.0));
         let keys_version = seat.keyring.version();
         let mut shard = Shard::new(seat.place, settings, seat.node, seat.seed, now);
         shard.set_keys(seat.keyring.keys());
@@ -147,6 +153,7 @@ impl Reactor {
             sockets: Sockets::default(),
             doors: Doors::new(seat.public, seat.admin),
             http: HttpServer::new(site),
+            tls: Tls::new(tls),
             lanes: seat.lanes,
             doorbell_armed: false,
             orders: seat.orders,
@@ -160,6 +167,7 @@ impl Reactor {
             publish_at: now,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             gather: Vec::with_capacity(SCRATCH_BYTES),
+            corked: Vec::new(),
             again: Vec::new(),
             outputs_left: false,
             doorbell: seat.doorbell,
@@ -182,6 +190,7 @@ impl Reactor {
         self.arm();
         self.wait()?;
         let began = self.started.elapsed();
+        self.bring_events()?;
         self.now = Time::ZERO.after(began);
         self.read_wall_clock();
         self.take_keys();
@@ -193,6 +202,7 @@ impl Reactor {
         self.handle_timeouts();
         self.shard.carry_on();
         self.handle_outputs();
+        self.continue_handshakes();
         self.turns.add(self.started.elapsed().saturating_sub(began));
 
         self.report_quiet();
@@ -270,8 +280,9 @@ impl Reactor {
     fn publish_counters(&mut self) {
         self.publish_at = Time::from_millis(self.now.as_millis() + PUBLISH_INTERVAL_MS);
         self.counters.sockets = self.sockets.open_count() as u64;
-        let snapshot =
-            Snapshot { core: self.shard.counters(), reactor: self.counters, turns: self.turns };
+        let mut reactor = self.counters;
+        reactor.reads += self.http.reads();
+        let snapshot = Snapshot { core: self.shard.counters(), reactor, turns: self.turns };
         self.metrics.publish(self.place.index.as_usize(), &snapshot);
     }
 

@@ -12,10 +12,10 @@ use super::socket::Phase;
 use super::{Hangup, Reactor, SocketKey};
 
 /// Reads of one socket per turn, so that a flood on one does not starve the others.
-const READS_PER_TURN: usize = 4;
+pub(super) const READS_PER_TURN: usize = 4;
 
 /// What one read brought.
-enum Received {
+pub(super) enum Received {
     Bytes(usize),
     /// Nothing for now; an event will tell.
     Nothing,
@@ -23,7 +23,7 @@ enum Received {
     End,
 }
 
-fn receive(mut stream: &TcpStream, scratch: &mut [u8]) -> Received {
+pub(super) fn receive(mut stream: &TcpStream, scratch: &mut [u8]) -> Received {
     loop {
         return match stream.read(scratch) {
             Ok(0) => Received::End,
@@ -53,7 +53,11 @@ impl Reactor {
 
     /// Sockets that had not had enough in the turn before.
     pub(super) fn read_again(&mut self) {
-        for (key, hangup) in std::mem::take(&mut self.again) {
+        let mut again = std::mem::take(&mut self.again);
+        // One place per socket, whatever asked for it.
+        again.sort_unstable();
+        again.dedup_by_key(|(key, _)| *key);
+        for (key, hangup) in again {
             self.read(key, hangup);
         }
     }
@@ -63,14 +67,16 @@ impl Reactor {
         let Some(socket) = self.sockets.find(key) else { return };
         let Some(stream) = socket.stream.clone() else { return };
         match socket.phase {
-            Phase::Fresh(_) => self.begin_http(key),
-            Phase::Http(_) => self.poll_http(key),
+            Phase::Handshake { .. } => self.queue_handshake(key),
+            Phase::WebSocketEnding(_) | Phase::Lingering(_) => self.discard(key, &stream),
+            _ if socket.tls.is_some() => self.read_tls(key, hangup),
+            Phase::Fresh(_) => self.begin_http(key, hangup),
+            Phase::Http(_) => self.read_http(key, hangup),
             Phase::WebSocket(connection) => {
                 self.contain(key, |reactor| {
                     reactor.read_frames(key, connection, &stream, hangup);
                 });
             }
-            Phase::WebSocketEnding(_) | Phase::Lingering => self.discard(key, &stream),
             Phase::Closed => {}
         }
     }
@@ -103,6 +109,7 @@ impl Reactor {
 
     fn discard(&mut self, key: SocketKey, stream: &Rc<TcpStream>) {
         for _ in 0..READS_PER_TURN {
+            self.counters.reads += 1;
             match receive(stream, &mut self.scratch) {
                 Received::Bytes(_) => {}
                 Received::Nothing => return,
@@ -122,6 +129,7 @@ impl Reactor {
 
     /// Closes a socket. Its entry goes when its polls have ended.
     pub(super) fn close(&mut self, key: SocketKey) -> Option<Phase> {
+        self.leave_tls(key);
         let (stream, phase) = self.sockets.close(key)?;
         // The ring's polls hold the file, so that closing the descriptor alone says no goodbye.
         // It fails only if the peer has closed already.
@@ -162,10 +170,20 @@ impl Reactor {
     pub(super) fn writable(&mut self, key: SocketKey) {
         let Some(socket) = self.sockets.find(key) else { return };
         socket.write_armed = false;
+        if socket.tls.is_some() && !self.flush_tls(key) {
+            return;
+        }
+        let Some(socket) = self.sockets.find(key) else { return };
         match socket.phase {
             Phase::Http(_) => self.poll_http(key),
             Phase::WebSocket(connection) => self.shard.handle_writable(connection),
-            Phase::Fresh(_) | Phase::WebSocketEnding(_) | Phase::Lingering => {}
+            Phase::WebSocketEnding(_) | Phase::Lingering(_) if socket.tls.is_some() => {
+                self.shutdown_tls(key);
+            }
+            Phase::Handshake { .. }
+            | Phase::Fresh(_)
+            | Phase::WebSocketEnding(_)
+            | Phase::Lingering(_) => {}
             Phase::Closed => self.sockets.release(key),
         }
     }

@@ -189,6 +189,16 @@ impl Ring {
         busy || !self.backlog.is_empty() || !self.ring.completion().is_empty()
     }
 
+    /// Whether the kernel has put off completions that another [`Ring::wait`] brings.
+    pub(crate) fn has_put_off(&mut self) -> bool {
+        self.ring.submission().taskrun()
+    }
+
+    /// How many completions can be taken.
+    pub(crate) fn event_count(&mut self) -> usize {
+        self.ring.completion().len()
+    }
+
     /// Takes all completions that are there.
     pub(crate) fn take_events(&mut self, events: &mut Vec<Event>) {
         events.extend(self.ring.completion().map(|entry| event(&entry)));

@@ -17,6 +17,8 @@ use super::drain::Stage;
 const WATCHFUL_WAIT: Duration = Duration::from_micros(1500);
 /// Longest wait of all; as good as for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Events that a turn takes up before it asks the kernel for no more.
+const EVENTS_PER_TURN: usize = 1000;
 /// Timers of connections are seconds long, and many thousand of them spread over all
 /// milliseconds. Waking on this grid serves a crowd of them at once; a multiple of core's own tick.
 const WAKE_GRID_MS: u64 = 128;
@@ -24,22 +26,46 @@ const WAKE_GRID_MS: u64 = 128;
 impl Reactor {
     /// Waits for an event, unless something is left to do.
     pub(super) fn wait(&mut self) -> io::Result<()> {
-        self.counters.waits += 1;
         if self.has_unfinished() || self.ring.has_work() {
-            return self.ring.wait(Duration::ZERO);
+            self.enter_ring(Duration::ZERO)
+        } else {
+            self.sleep()
         }
+    }
+
+    fn sleep(&mut self) -> io::Result<()> {
         self.doorbell.fall_asleep();
         let timeout = if self.has_mail() { Duration::ZERO } else { self.until_wake() };
         if !timeout.is_zero() {
             self.publish_counters();
         }
-        let result = self.ring.wait(timeout);
+        let result = self.enter_ring(timeout);
         self.doorbell.wake_up();
         result
     }
 
+    /// Brings what else has happened. One call brings about 20 completions, measured on Linux
+    /// 6.18. A crowd of ready sockets is one turn's work: who stands behind it would wait for a
+    /// turn, with all its writes, per 20 of it.
+    pub(super) fn bring_events(&mut self) -> io::Result<()> {
+        let mut count = self.ring.event_count();
+        while self.ring.has_put_off() && count < EVENTS_PER_TURN {
+            self.enter_ring(Duration::ZERO)?;
+            let before = std::mem::replace(&mut count, self.ring.event_count());
+            if count == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_ring(&mut self, timeout: Duration) -> io::Result<()> {
+        self.counters.waits += 1;
+        self.ring.wait(timeout)
+    }
+
     fn has_unfinished(&self) -> bool {
-        self.outputs_left || !self.again.is_empty()
+        self.outputs_left || !self.again.is_empty() || self.tls.has_waiting()
     }
 
     /// What another thread may have left just before this one fell asleep.

@@ -1,19 +1,20 @@
 //! The table of a shard's sockets: what each one is at the moment, and when its time is up.
 //!
-//! A socket begins as [`Phase::Fresh`]; its first byte makes it [`Phase::Http`]. An upgrade makes
-//! it a [`Phase::WebSocket`]; every other end of the HTTP conversation, a [`Phase::Lingering`]. A
-//! closed socket keeps its entry until the kernel has reported the end of its polls, so that no
-//! completion can meet a later tenant.
+//! A socket begins as [`Phase::Fresh`], where TLS is spoken after a [`Phase::Handshake`]; its
+//! first byte makes it [`Phase::Http`]. An upgrade makes it a [`Phase::WebSocket`]; every other end
+//! of the HTTP conversation, a [`Phase::Lingering`]. A closed socket keeps its entry until the
+//! kernel has reported the end of its polls, so that no completion can meet a later tenant.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::TcpStream;
 use std::rc::Rc;
 
-use fanwire_core::{CallId, ConnectionId, SocketId, Time};
-use slotmap::{Key, KeyData, SlotMap, new_key_type};
+use fanwire_core::{CallId, ConnectionId, Slots, SocketId, Time};
+use slotmap::{Key, KeyData, new_key_type};
 
-use crate::http::{HttpConnection, Surface};
+use crate::http::{HttpConnection, Plaintext, RequestInHand, Surface};
+use crate::tls::Session;
 
 new_key_type! {
     /// A socket of this shard: an index and a generation.
@@ -46,6 +47,11 @@ impl From<CallId> for SocketKey {
 
 /// What a socket is used for at the moment.
 pub(crate) enum Phase {
+    /// TLS is being agreed on; its session comes with the first byte.
+    Handshake {
+        /// It waits for its turn.
+        queued: bool,
+    },
     /// Accepted, and silent so far. hyper's buffers are 9 KiB; who says nothing gets none.
     Fresh(Surface),
     /// HTTP/1.1, a request or the wait for one.
@@ -54,11 +60,14 @@ pub(crate) enum Phase {
     WebSocket(ConnectionId),
     /// Core wrote its last word; what still comes is discarded until the peer closes too.
     WebSocketEnding(ConnectionId),
-    /// HTTP said its last word; the same.
-    Lingering,
+    /// HTTP said its last word; the same. A request that was cut short is in hand until then.
+    Lingering(#[expect(dead_code, reason = "a guard")] Option<RequestInHand>),
     /// Waits for the last completion of its polls.
     Closed,
 }
+
+/// Entries of `Sockets::deadlines` that may always be out of date.
+const STALE_DEADLINES: usize = 64;
 
 /// One socket.
 pub(crate) struct Socket {
@@ -70,18 +79,36 @@ pub(crate) struct Socket {
     pub(crate) read_armed: bool,
     /// A one-shot poll for writing is in the ring.
     pub(crate) write_armed: bool,
+    /// Where TLS is spoken, from the first byte on; `None` = the socket is plain.
+    pub(crate) tls: Option<Box<Session>>,
     /// When the shell closes it unless something happens; `None` = core watches over it.
     deadline: Option<Time>,
     /// The earliest entry in `Sockets::deadlines` that names it.
     queued: Option<Time>,
 }
 
+impl Socket {
+    /// Whether reading of a TLS socket stopped until HTTP had taken what was opened, and may go on;
+    /// it is said once.
+    pub(crate) fn resume_tls(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else { return false };
+        let has_room = match &self.phase {
+            Phase::Http(http) => http.plaintext().is_some_and(Plaintext::has_room),
+            _ => false,
+        };
+        has_room && std::mem::take(&mut tls.stalled)
+    }
+}
+
 /// All sockets of a shard.
 #[derive(Default)]
 pub(crate) struct Sockets {
-    slots: SlotMap<SocketKey, Socket>,
-    /// Entries may be out of date: a deadline that moves away leaves its entry until it is due.
+    slots: Slots<SocketKey, Socket>,
+    /// Entries may be out of date: a deadline that moves away leaves its entry until it is due, or
+    /// until most entries are of that kind.
     deadlines: BinaryHeap<Reverse<(Time, SocketKey)>>,
+    /// Sockets with a deadline.
+    watched_count: usize,
     /// Sockets whose stream is open.
     open_count: usize,
 }
@@ -99,6 +126,7 @@ impl Sockets {
             phase,
             read_armed: false,
             write_armed: false,
+            tls: None,
             deadline: None,
             queued: None,
         });
@@ -127,7 +155,7 @@ impl Sockets {
     pub(crate) fn close(&mut self, key: SocketKey) -> Option<(Rc<TcpStream>, Phase)> {
         let socket = self.slots.get_mut(key)?;
         let stream = socket.stream.take()?;
-        socket.deadline = None;
+        self.watched_count -= usize::from(socket.deadline.take().is_some());
         self.open_count -= 1;
         Some((stream, std::mem::replace(&mut socket.phase, Phase::Closed)))
     }
@@ -144,12 +172,31 @@ impl Sockets {
     /// Sets or clears the time at which the shell closes the socket.
     pub(crate) fn set_deadline(&mut self, key: SocketKey, deadline: Option<Time>) {
         let Some(socket) = self.slots.get_mut(key) else { return };
+        self.watched_count += usize::from(deadline.is_some());
+        self.watched_count -= usize::from(socket.deadline.is_some());
         socket.deadline = deadline;
         let Some(deadline) = deadline else { return };
         if socket.queued.is_none_or(|queued| deadline < queued) {
             socket.queued = Some(deadline);
             self.deadlines.push(Reverse((deadline, key)));
+            self.forget_stale_deadlines();
         }
+    }
+
+    /// An entry of each socket that became a WebSocket would stay for a minute otherwise.
+    fn forget_stale_deadlines(&mut self) {
+        if self.deadlines.len() <= 2 * self.watched_count + STALE_DEADLINES {
+            return;
+        }
+        let slots = &mut self.slots;
+        self.deadlines.retain(|Reverse((time, key))| {
+            let Some(socket) = slots.get_mut(*key) else { return false };
+            let current = socket.queued == Some(*time);
+            if current && socket.deadline.is_none() {
+                socket.queued = None;
+            }
+            current && socket.deadline.is_some()
+        });
     }
 
     /// When [`Sockets::pop_expired`] may have something; perhaps too early, never too late.
@@ -169,6 +216,7 @@ impl Sockets {
             match socket.deadline {
                 Some(deadline) if deadline <= now => {
                     socket.deadline = None;
+                    self.watched_count -= 1;
                     return Some(key);
                 }
                 later => self.set_deadline(key, later),
@@ -192,7 +240,7 @@ mod tests {
     }
 
     fn socket(sockets: &mut Sockets, deadline: u64) -> SocketKey {
-        sockets.insert(stream(), Phase::Lingering, at(deadline))
+        sockets.insert(stream(), Phase::Lingering(None), at(deadline))
     }
 
     #[test]
@@ -218,6 +266,32 @@ mod tests {
         assert_eq!(sockets.pop_expired(at(29)), None);
         assert_eq!(sockets.pop_expired(at(30)), Some(later));
         assert_eq!(sockets.pop_expired(at(90)), None);
+    }
+
+    #[test]
+    fn deadlines_that_were_cleared_take_no_room_and_those_that_were_not_fire() {
+        let mut sockets = Sockets::default();
+        let kept: Vec<_> = (0..10).map(|nth| socket(&mut sockets, 1000 + nth)).collect();
+        for _ in 0..400 {
+            let key = socket(&mut sockets, 500);
+            sockets.set_deadline(key, None);
+            assert!(sockets.deadlines.len() <= 3 * super::STALE_DEADLINES);
+            if sockets.open_count() % 2 == 0 {
+                sockets.close(key);
+                sockets.release(key);
+            }
+        }
+        // One that had none for a while has one again.
+        sockets.set_deadline(kept[0], None);
+        for _ in 0..100 {
+            let key = socket(&mut sockets, 500);
+            sockets.set_deadline(key, None);
+        }
+        sockets.set_deadline(kept[0], Some(at(1000)));
+        for key in kept {
+            assert_eq!(sockets.pop_expired(at(2000)), Some(key));
+        }
+        assert_eq!((sockets.pop_expired(at(9000)), sockets.watched_count), (None, 0));
     }
 
     #[test]

@@ -375,6 +375,7 @@ impl Node {
                 self.answers.insert(call.0, String::from_utf8(body).unwrap());
             }
             Output::FetchKeys => self.fetches += 1,
+            Output::Pause => {}
             Output::Write { socket, connection } => {
                 if self.stuck.contains(&socket.0) {
                     self.shards[index].handle_blocked(connection);

@@ -16,6 +16,8 @@ class HostileTestCase(unittest.TestCase):
     # Settings of `[client]`, and further sections; without any the broker is `fanwire dev`.
     client = {}
     sections = {}
+    # What clients trust, where the broker speaks TLS.
+    context = None
     # What the log must never show, beside the API key. It shows all else: its level is "trace".
     secrets = ()
 
@@ -27,7 +29,7 @@ class HostileTestCase(unittest.TestCase):
         else:
             cls.broker = Broker.dev("--log-level", "trace")
         cls.addClassCleanup(cls.broker.stop)
-        cls.neighbours = Neighbours(cls.broker)
+        cls.neighbours = Neighbours(cls.broker, cls.context)
         cls.addClassCleanup(cls.neighbours.leave)
 
     def tearDown(self):
@@ -41,11 +43,11 @@ class HostileTestCase(unittest.TestCase):
 
     def upgraded(self, **options):
         """A WebSocket that has sent no command yet."""
-        return self._kept(Peer.upgraded(self.broker.port, **options))
+        return self._kept(Peer.upgraded(self.broker.port, context=self.context, **options))
 
     def connected(self, **options):
         """A WebSocket whose connect command has been answered."""
-        return self._kept(Peer.connected(self.broker.port, **options))
+        return self._kept(Peer.connected(self.broker.port, context=self.context, **options))
 
     def tcp(self):
         """A connection without a byte sent."""

@@ -1,6 +1,7 @@
 """Innocent clients that listen all the time, while something bad happens next to them."""
 
 import contextlib
+import functools
 import http.client
 import json
 import socket
@@ -18,7 +19,7 @@ class Neighbours:
     Every publication is a number, one more than the last.
     """
 
-    def __init__(self, broker):
+    def __init__(self, broker, context=None):
         self._news = threading.Condition()
         self._spoken = 0
         self._over = threading.Event()
@@ -26,11 +27,14 @@ class Neighbours:
         self._heard = [[] for _ in range(3 * SHARDS)]
         self._peers = []
         for _ in self._heard:
-            peer = Peer.connected(broker.port)
+            peer = Peer.connected(broker.port, context=context)
             answer = peer.ask({"id": 2, "subscribe": {"channel": TOPIC}})
             assert answer == {"id": 2, "subscribe": {}}, answer
             self._peers.append(peer)
-        self._backend = http.client.HTTPConnection("127.0.0.1", broker.port, timeout=LIMIT_S)
+        kind = http.client.HTTPConnection
+        if context:
+            kind = functools.partial(http.client.HTTPSConnection, context=context)
+        self._backend = kind("127.0.0.1", broker.port, timeout=LIMIT_S)
         self._threads = [threading.Thread(target=self._speak, daemon=True)]
         for peer, heard in zip(self._peers, self._heard):
             listen = threading.Thread(target=self._listen, args=(peer, heard), daemon=True)
